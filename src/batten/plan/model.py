@@ -1,0 +1,197 @@
+"""The plan: what batten decided, as plain immutable values.
+
+Sizes are bytes, durations seconds, ``cpus`` fractions of one processor. Every other room reads these types and none
+changes them. :func:`to_json` gives the shape that ``batten plan --json`` prints and that a release carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Target = Literal["selfhosted", "digitalocean"]
+ServiceClass = Literal["database", "proxy", "application", "observability", "batch"]
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What one host has, as the kernel and the engine report it.
+
+    ``memory_bytes`` is MemTotal, or the memory limit of the container that the host is, whichever is smaller.
+    ``foreign_bytes`` is what containers outside batten's stacks really use. ``nofile_hard`` is the highest hard limit
+    on open files that a container can be granted here. ``oom_score_adj_min`` is the lowest value the engine may set.
+    ``addresses`` are the addresses the host owns, both families. ``volumes`` maps the names of existing Docker
+    volumes to their labels; ``projects`` maps running Compose projects to their service names.
+    """
+
+    memory_bytes: int
+    cpus: float
+    foreign_bytes: int = 0
+    nofile_hard: int = 1048576
+    oom_score_adj_min: int = -1000
+    addresses: tuple[str, ...] = ()
+    default_addresses: tuple[str, ...] = ()
+    engine_version: str | None = None
+    compose_version: str | None = None
+    cgroup_version: int = 2
+    volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    allocated: Mapping[str, int] = field(default_factory=dict)
+    source: str = "host"
+    observed_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Healthcheck:
+    """A Compose ``healthcheck``; ``test`` starts with ``CMD`` or ``CMD-SHELL``."""
+
+    test: tuple[str, ...]
+    interval_seconds: float = 10
+    timeout_seconds: float = 5
+    retries: int = 5
+    start_period_seconds: float = 30
+    start_interval_seconds: float = 2
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published port. ``address`` None means that the base named none."""
+
+    target: int
+    published: int
+    address: str | None = None
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True)
+class Tmpfs:
+    """A writable in-memory path of a read-only container. ``mode`` is octal text such as ``"1777"``."""
+
+    path: str
+    size_bytes: int
+    mode: str = "1777"
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True)
+class FilesMount:
+    """A directory of rendered files, mounted read-only at ``mount`` from ``/opt/batten/STACK/files/SERVICE/DIGEST``."""
+
+    mount: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """All that is decided for one service. None means: leave what the base says.
+
+    An ``environment`` value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps
+    named volumes to their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax.
+    ``secrets`` names the files that appear under ``/run/secrets``. ``migrates`` names the database that is dumped before
+    the image changes. ``reload`` is a command run in the container, or ``("SIGNAL", NAME)``, after its secrets changed.
+    """
+
+    name: str
+    profile: str | None
+    service_class: ServiceClass
+    image: str
+    memory_bytes: int
+    cpus: float
+    pids: int
+    memory_reservation_bytes: int = 0
+    nofile: int | None = None
+    oom_score_adj: int = 0
+    shm_bytes: int | None = None
+    user: str | None = None
+    group_add: tuple[str, ...] = ()
+    read_only: bool = True
+    tmpfs: tuple[Tmpfs, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    healthcheck: Healthcheck | None = None
+    init: bool = True
+    restart: str = "unless-stopped"
+    stop_grace_seconds: int = 10
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    networks: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    depends_on: Mapping[str, str] = field(default_factory=dict)
+    files: FilesMount | None = None
+    secrets: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    extra_volumes: tuple[str, ...] = ()
+    reload: tuple[str, ...] | None = None
+    migrates: str | None = None
+    tunables: Mapping[str, str] = field(default_factory=dict)
+    log_format: Literal["json", "text"] = "text"
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """A named volume. ``device`` is the host directory that backs it; None leaves it to the engine (adopted, or base).
+
+    ``uid``, ``gid`` and ``mode`` are what the directory must have. ``name`` is the engine's name for it.
+    """
+
+    name: str
+    device: str | None
+    uid: int
+    gid: int
+    mode: str = "0700"
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """One stack on one host."""
+
+    name: str
+    project: str
+    target: Target
+    compose_profiles: tuple[str, ...]
+    services: Mapping[str, ServicePlan]
+    networks: Mapping[str, bool]
+    volumes: Mapping[str, VolumePlan] = field(default_factory=dict)
+    data_directory: str | None = None
+    requires_mounts_for: tuple[str, ...] = ()
+    start_order: tuple[tuple[str, ...], ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know of a plan. ``error`` findings stop a deployment."""
+
+    severity: Severity
+    where: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """The budget of one host and the stacks planned on it."""
+
+    memory_bytes: int
+    cpus: float
+    reserved_bytes: int
+    foreign_bytes: int
+    allocated_bytes: int
+    stacks: Mapping[str, StackPlan]
+    capacity_source: str = "host"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that ``batten plan`` prints."""
+
+    hosts: Mapping[str, HostPlan]
+    findings: tuple[Finding, ...] = ()
+
+
+def to_json(value: Any) -> Any:
+    """Return any plan value as plain dicts, lists and scalars, the same for equal plans."""
+    return asdict(value)
