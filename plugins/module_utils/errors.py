@@ -1,0 +1,21 @@
+"""The one exception type that reaches a person."""
+
+from __future__ import annotations
+
+
+class BattenError(Exception):
+    """What is wrong, where, and what to type.
+
+    ``what`` is one sentence; ``where`` names a file, service or host; ``fix`` is a command or an instruction. Never put a
+    secret value in any of them.
+    """
+
+    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\nTo fix it: {self.fix}" if self.fix else text

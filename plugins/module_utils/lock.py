@@ -1,0 +1,47 @@
+"""One run at a time for a stack. flock dies with its process, so a killed run leaves no lock behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import BattenError
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the lock ``path`` for the block. Raises :class:`BattenError` naming the holder when it is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BattenError(
+                f"another run holds this stack ({_holder(path)})",
+                str(path),
+                "wait until it ends, then run the same command again",
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": now()}).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def now() -> str:
+    """Return the time as in all of batten's records: UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"pid {holder['pid']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its process is just starting"

@@ -1,0 +1,102 @@
+"""Where everything of one stack lies on a host. See docs/architecture.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StackPaths:
+    """All host paths of ``stack``. ``root`` is ``/`` on a host and a temporary directory in a test."""
+
+    stack: str
+    root: str = "/"
+
+    def _at(self, path: str) -> Path:
+        return Path(self.root) / path
+
+    @property
+    def top(self) -> Path:
+        """``/opt/batten/STACK``: what Compose and the containers read."""
+        return self._at(f"opt/batten/{self.stack}")
+
+    @property
+    def releases(self) -> Path:
+        return self.top / "releases"
+
+    @property
+    def current(self) -> Path:
+        """Symlink to the release that runs."""
+        return self.top / "current"
+
+    @property
+    def base(self) -> Path:
+        """The fixed Compose project directory, with the user's own files."""
+        return self.top / "base"
+
+    @property
+    def files(self) -> Path:
+        """``files/SERVICE/DIGEST/``: rendered configs, mounted read-only as directories."""
+        return self.top / "files"
+
+    @property
+    def secrets(self) -> Path:
+        """Memory-only; ``secrets/SERVICE/NAME``."""
+        return self.top / "secrets"
+
+    @property
+    def var(self) -> Path:
+        """``/var/lib/batten``, mode 0700, shared by all stacks."""
+        return self._at("var/lib/batten")
+
+    @property
+    def state(self) -> Path:
+        """``/var/lib/batten/STACK``, root only: what must survive a reboot."""
+        return self.var / self.stack
+
+    @property
+    def plan(self) -> Path:
+        """The plan of the release that runs; other stacks on the host count its memory."""
+        return self.state / "plan.json"
+
+    @property
+    def good(self) -> Path:
+        """Which release was last healthy: ``{"release": ID, "at": TIME}``."""
+        return self.state / "good.json"
+
+    @property
+    def loaded(self) -> Path:
+        """``{SERVICE: DIGEST}``: the secrets that each running container last loaded."""
+        return self.state / "loaded.json"
+
+    @property
+    def mounted(self) -> Path:
+        """``{CONTAINER_ID: DIGEST}``: the user's own files as they were when a container was made."""
+        return self.state / "mounted.json"
+
+    @property
+    def dumps(self) -> Path:
+        """Database dumps made before a migration."""
+        return self.state / "dumps"
+
+    @property
+    def etc(self) -> Path:
+        return self._at("etc/batten")
+
+    @property
+    def audit(self) -> Path:
+        return self._at("var/log/batten/audit.jsonl")
+
+    @property
+    def lock(self) -> Path:
+        return self._at(f"run/lock/batten-{self.stack}.lock")
+
+    @property
+    def library(self) -> Path:
+        """Where ``batten-host.pyz`` lies."""
+        return self._at("usr/local/lib/batten")
+
+    @property
+    def units(self) -> Path:
+        return self._at("etc/systemd/system")
