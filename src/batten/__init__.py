@@ -1,0 +1,1 @@
+"""batten: take a Docker Compose stack to hardened production, and keep it there."""
