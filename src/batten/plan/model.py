@@ -6,9 +6,11 @@ changes them. :func:`to_json` gives the shape that ``batten plan --json`` prints
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Target = Literal["selfhosted", "digitalocean"]
 ServiceClass = Literal["database", "proxy", "application", "observability", "batch"]
@@ -88,10 +90,13 @@ class FilesMount:
 class ServicePlan:
     """All that is decided for one service. None means: leave what the base says.
 
-    An ``environment`` value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps
-    named volumes to their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax.
-    ``secrets`` names the files that appear under ``/run/secrets``. ``migrates`` names the database that is dumped before
-    the image changes. ``reload`` is a command run in the container, or ``("SIGNAL", NAME)``, after its secrets changed.
+    Values are literal: variables are filled in, and who writes Compose YAML turns ``$`` into ``$$``. An ``environment``
+    value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps named volumes to
+    their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax. ``secrets`` names the
+    files that appear under ``/run/secrets``. ``migrates`` names the database that is dumped before the image changes.
+    ``reload`` is a command run in the container, or ``("SIGNAL", NAME)``, after its secrets changed.
+    ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
+    hold the same major version. ``dump`` is the command that writes a dump to its standard output.
     """
 
     name: str
@@ -128,6 +133,11 @@ class ServicePlan:
     migrates: str | None = None
     tunables: Mapping[str, str] = field(default_factory=dict)
     log_format: Literal["json", "text"] = "text"
+    log_parser: str | None = None
+    stateful: bool = False
+    data_version: Mapping[str, str] = field(default_factory=dict)
+    dump: tuple[str, ...] | None = None
+    build: bool = False
 
 
 @dataclass(frozen=True)
