@@ -1,0 +1,273 @@
+"""The one door to Ansible: reading inventories in process, and running playbooks through ansible-runner.
+
+Nothing else below ``src/batten`` imports Ansible, so that what plans and renders stays pure and starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from batten import resources
+from batten.errors import BattenError
+from batten.inventory import PREFIXES, check_names, known_names
+
+Event = Mapping[str, Any]
+
+
+def load_hosts(
+    inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None, group: str = "stack"
+) -> dict[str, dict[str, Any]]:
+    """Return, for each host of ``group``, its role variables as Ansible would template them, over the roles' defaults.
+
+    Only names that start with one of :data:`~batten.inventory.PREFIXES` are read, so a template elsewhere that needs
+    facts or a vault costs nothing. Nothing is decrypted: values under a vault, and those that need one, are left out.
+    Raises :class:`BattenError` for an inventory that cannot be read, a group without hosts, or a variable that no role
+    knows. No host is contacted.
+    """
+    from ansible.errors import AnsibleError
+    from ansible.inventory.manager import InventoryManager
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.vars.manager import VariableManager
+
+    inventory = inventory_source(inventory)
+    try:
+        init_plugin_loader()
+        loader = _loader_without_vault()
+        manager = InventoryManager(loader=loader, sources=[inventory])
+        if limit:
+            manager.subset(limit)
+        hosts = manager.get_hosts(group)
+        if not hosts:
+            raise BattenError(
+                f"no host of group {group!r} in the inventory" + (f" within --limit {limit}" if limit else ""),
+                inventory,
+                f"ansible-inventory -i {inventory} --graph shows its groups; put the hosts to deploy to in {group!r}",
+            )
+        variables = VariableManager(loader=loader, inventory=manager)
+        defaults = _role_defaults(loader)
+        known = known_names(resources.collection() / "roles")
+        result = {}
+        for host in hosts:
+            values = variables.get_vars(host=host) | dict(extra or {})
+            check_names(values, known, f"{inventory}: {host.name}")
+            result[host.name] = _templated(defaults | values, loader)
+        return result
+    except AnsibleError as error:
+        raise BattenError(str(error), inventory, f"ansible-inventory -i {inventory} --list") from error
+
+
+def inventory_source(inventory: str) -> str:
+    """Return an inventory's absolute path, or a list such as ``host,`` as it is; refuse one that does not exist."""
+    if "," in inventory:
+        return inventory
+    path = Path(inventory)
+    if not path.exists():
+        raise BattenError(
+            "this inventory does not exist", inventory, "batten init writes one; -i names a directory or a file"
+        )
+    return str(path.resolve())
+
+
+def _loader_without_vault() -> Any:
+    """Return Ansible's DataLoader, which reads a file that is encrypted as a whole as an empty one."""
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.parsing.vault import VaultSecretsContext, is_encrypted
+
+    if VaultSecretsContext.current(optional=True) is None:
+        VaultSecretsContext.initialize(VaultSecretsContext([]))
+
+    class Loader(DataLoader):  # type: ignore[misc]
+        left_out = False
+
+        def load_from_file(self, file_name: str, *args: Any, **kwargs: Any) -> Any:
+            with Path(self.path_dwim(file_name)).open("rb") as file:
+                if not is_encrypted(file.read(64)):
+                    return super().load_from_file(file_name, *args, **kwargs)
+            self.left_out = True
+            return {}
+
+    return Loader()
+
+
+def _role_defaults(loader: Any) -> dict[str, Any]:
+    """Return the defaults of all roles in one mapping: their names are prefixed, so none hides another."""
+    defaults: dict[str, Any] = {}
+    for file in sorted((resources.collection() / "roles").glob("*/defaults/main.yml")):
+        defaults |= loader.load_from_file(str(file), trusted_as_template=True) or {}
+    return defaults
+
+
+_LEFT_OUT = object()
+
+
+def _templated(values: Mapping[str, Any], loader: Any) -> dict[str, Any]:
+    """Return the role variables of one host, templated, as plain Python values."""
+    from ansible.errors import AnsibleError
+    from ansible.parsing.vault import EncryptedString
+    from ansible.template import Templar
+
+    templar = Templar(loader=loader, variables=dict(values))
+
+    def plain(value: Any, name: str) -> Any:
+        if isinstance(value, EncryptedString):
+            return _LEFT_OUT
+        if isinstance(value, Mapping):
+            pairs = ((str(key), plain(item, f"{name}.{key}")) for key, item in value.items())
+            return {key: item for key, item in pairs if item is not _LEFT_OUT}
+        if isinstance(value, list | tuple):
+            return [item for item in (plain(item, name) for item in value) if item is not _LEFT_OUT]
+        if not isinstance(value, str):
+            return value
+        try:
+            result = templar.template(value)
+        except AnsibleError as error:
+            if _needs_vault(error, loader):
+                return _LEFT_OUT
+            raise BattenError(f"cannot template {name}: {error}", name, "define what it refers to") from error
+        if isinstance(result, str):
+            return str.__str__(result)
+        return plain(result, name)
+
+    chosen = {name: plain(value, name) for name, value in values.items() if name.startswith(PREFIXES)}
+    return {name: value for name, value in chosen.items() if value is not _LEFT_OUT}
+
+
+def _needs_vault(error: BaseException | None, loader: Any) -> bool:
+    """Tell whether templating failed for want of a vault: an encrypted value, or a name from a file left out."""
+    from ansible.errors import AnsibleUndefinedVariable
+
+    while error is not None:
+        # An undecryptable value raises an internal class of ansible-core 2.19 whose public mark is this attribute.
+        if getattr(error, "context", None) == "vault":
+            return True
+        if isinstance(error, AnsibleUndefinedVariable) and loader.left_out:
+            return True
+        error = error.__cause__
+    return False
+
+
+def playbook(name: str) -> Path:
+    """Return the path of one of batten's playbooks: ``site``, or the name of a file in ``playbooks/``."""
+    root = resources.collection()
+    return root / "site.yml" if name == "site" else root / "playbooks" / f"{name}.yml"
+
+
+def run_playbook(
+    name: str,
+    inventory: str,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    limit: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    verbosity: int = 0,
+    on_event: Callable[[Event], None],
+) -> int:
+    """Run one of batten's playbooks and pass every event of ansible-runner to ``on_event`` as it happens.
+
+    Returns the exit code of ``ansible-playbook``. Raises KeyboardInterrupt after Ctrl-C, when Ansible has ended.
+    """
+    options = [*(["--check"] if check else []), *(["--diff"] if diff else [])]
+    return _run(
+        {"playbook": str(playbook(name)), "cmdline": " ".join(options) or None, "verbosity": verbosity or None},
+        inventory,
+        limit,
+        extra,
+        on_event,
+    )
+
+
+def run_module(
+    name: str, inventory: str, *, limit: str | None = None, group: str = "stack", on_event: Callable[[Event], None]
+) -> int:
+    """Run one module without arguments, as root, on the hosts of ``group``; otherwise as :func:`run_playbook`."""
+    return _run({"module": name, "host_pattern": group, "cmdline": "--become"}, inventory, limit, None, on_event)
+
+
+def _run(
+    what: Mapping[str, Any],
+    inventory: str,
+    limit: str | None,
+    extra: Mapping[str, Any] | None,
+    on_event: Callable[[Event], None],
+) -> int:
+    import ansible_runner
+
+    source = inventory_source(inventory)
+    with _Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="batten-") as directory:
+
+        def handle(event: Event) -> bool:
+            interrupts.ansible = event.get("pid") or interrupts.ansible
+            on_event(event)
+            return False  # keep no copy of the event on disk
+
+        run = ansible_runner.run(
+            private_data_dir=directory,
+            project_dir=str(Path.cwd()),
+            inventory=source,
+            limit=limit,
+            extravars=dict(extra or {}),
+            envvars=_environment(),
+            settings={"pexpect_timeout": 1},
+            event_handler=handle,
+            cancel_callback=lambda: interrupts.count > 1,
+            quiet=True,
+            **what,
+        )
+    if interrupts.count:
+        raise KeyboardInterrupt
+    return int(run.rc)
+
+
+def _environment() -> dict[str, str]:
+    """Return what ansible-playbook needs: this very installation first, and the settings a person would get.
+
+    ansible-runner turns host key checking off unless it is told (ansible_runner/config/_base.py, ``prepare_env``), so it
+    is told what Ansible's own configuration says.
+    """
+    from ansible import constants
+
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "ANSIBLE_HOST_KEY_CHECKING": str(constants.config.get_config_value("HOST_KEY_CHECKING")),
+    }
+    if not constants.CONFIG_FILE:
+        environment["ANSIBLE_CONFIG"] = str(resources.collection() / "ansible.cfg")
+    return environment
+
+
+class _Interrupts:
+    """Ctrl-C while Ansible runs: the first asks it to stop, as a terminal would; the second ends it at once.
+
+    ansible-runner gives Ansible a terminal of its own, so a Ctrl-C does not reach it by itself.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ansible: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1 if self.ansible else 2
+        if self.ansible and self.count == 1:
+            with suppress(ProcessLookupError):
+                os.killpg(self.ansible, signal.SIGINT)
