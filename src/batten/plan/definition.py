@@ -4,8 +4,8 @@ It says what batten must know of this stack that its ``compose.yaml`` does not s
 commented example. Top level::
 
     networks: {NAME: {internal: true}}          # networks that batten makes; `egress` is the one with a way out
-    secrets: {NAME: {generator: alnum, length: 32}}   # made on the host, once; never on the controller
-                                                # or {from: VARIABLE}: handed in by the operator, never in the plan
+    secrets: {NAME: {generator: password, length: 32}}   # made on the host, once; never on the controller
+                                                # provided: handed in by the operator, from: VARIABLE says where
     postgres:                                   # roles and databases to ensure once PostgreSQL runs, or left out
       service: postgres
       superuser: postgres
@@ -31,7 +31,7 @@ SERVICE::
     files: {mount: /etc/app}      # compose/files/SERVICE is rendered and mounted there
     secrets: {FILE: {secret: NAME} or {template: "text with ${NAME} or ${NAME:url}"}}   # under /run/secrets
     volumes: {VOLUME: /path}      # named volumes besides the base's
-    mounts: [/var/log/journal:/var/log/journal:ro]   # further mounts, Compose's short syntax
+    mounts: [/var/log/journal:/var/log/journal:ro]   # Compose's short syntax; replaces the base's binds, also if empty
     depends_on: {SERVICE: service_healthy}           # replaces the base's
     healthcheck: {test: [...]}    # replaces the profile's
     limits: {memory: 512M, cpus: 1, pids: 200, nofile: 1024}   # memory: a fixed size, or {floor, weight, cap}
@@ -44,7 +44,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from batten.errors import BattenError
 from batten.plan import schema
@@ -52,25 +52,23 @@ from batten.plan.profile import CPUS, HEALTHCHECK, NOFILE, PIDS, PROFILE, Memory
 from batten.plan.schema import At, Record
 
 if TYPE_CHECKING:
-    from batten.plan.model import Healthcheck
     from pathlib import Path
+
+    from batten.plan.model import Healthcheck
 
 _NAME = schema.text
 
 
-def _secret(value: Any, at: At) -> dict[str, Any]:
-    checked: dict[str, Any] = Record(
-        {
-            "generator": schema.choice("alnum", "hex", "base64", "base64url", "uuid"),
-            "length": schema.integer(8, 512),
-            "from": schema.text,
-        }
-    )(value, at)
-    if ("generator" in checked) == ("from" in checked):
-        raise at.error("a secret is made on the host or handed in", "write generator: alnum, or from: VARIABLE")
-    return checked
-
-
+_SECRET = Record(
+    {
+        "generator": schema.choice("password", "hex", "base64", "base64url", "uuid", "provided"),
+        "length": schema.integer(8, 512),
+        "alphabet": schema.text,
+        "bytes": schema.integer(8, 512),
+        "from": schema.text,
+    },
+    required=("generator",),
+)
 _NETWORK = Record({"internal": schema.boolean})
 _POSTGRES = Record(
     {
@@ -148,7 +146,7 @@ _SERVICE = Record(
 )
 _PARTS: dict[str, schema.Check] = {
     "networks": schema.map_of(lambda value, at: _NETWORK(value or {}, at), keep_null=True),
-    "secrets": schema.map_of(_secret),
+    "secrets": schema.map_of(_SECRET),
     "postgres": _POSTGRES,
     "services": schema.map_of(lambda value, at: _SERVICE(value or {}, at), keep_null=True),
 }
@@ -193,7 +191,7 @@ class ServiceDefinition:
     files_mount: str | None = None
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
-    mounts: tuple[str, ...] = ()
+    mounts: tuple[str, ...] | None = None
     depends_on: Mapping[str, str] | None = None
     healthcheck: Healthcheck | None = None
     memory: Memory | None = None
@@ -301,7 +299,7 @@ def _check_references(definition: Definition) -> None:
                     .key(file)
                     .error(
                         f"there is no secret {secret!r}",
-                        f"add {secret}: {{generator: alnum, length: 32}} under secrets",
+                        f"add {secret}: {{generator: password, length: 32}} under secrets",
                     )
                 )
         for network in service.networks or ():

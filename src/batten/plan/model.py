@@ -7,7 +7,7 @@ changes them. :func:`to_json` gives the shape that ``batten plan --json`` prints
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +115,7 @@ class ServicePlan:
     read_only: bool = True
     tmpfs: tuple[Tmpfs, ...] = ()
     cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ("ALL",)
     healthcheck: Healthcheck | None = None
     init: bool = True
     restart: str = "unless-stopped"
@@ -144,19 +145,24 @@ class ServicePlan:
 class VolumePlan:
     """A named volume. ``device`` is the host directory that backs it; None leaves it to the engine (adopted, or base).
 
-    ``uid``, ``gid`` and ``mode`` are what the directory must have. ``name`` is the engine's name for it.
+    ``uid``, ``gid`` and ``mode`` are what the directory must have; a ``uid`` of None is not known and not enforced.
+    ``name`` is the engine's name for it.
     """
 
     name: str
     device: str | None
-    uid: int
-    gid: int
+    uid: int | None
+    gid: int | None
     mode: str = "0700"
 
 
 @dataclass(frozen=True)
 class StackPlan:
-    """One stack on one host."""
+    """One stack on one host.
+
+    ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
+    computed from: the next plan keeps it while the kernel's figure stays within 2 %.
+    """
 
     name: str
     project: str
@@ -169,6 +175,7 @@ class StackPlan:
     requires_mounts_for: tuple[str, ...] = ()
     start_order: tuple[tuple[str, ...], ...] = ()
     removed: tuple[str, ...] = ()
+    capacity_bytes: int = 0
 
 
 @dataclass(frozen=True)

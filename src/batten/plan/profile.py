@@ -6,15 +6,15 @@ import difflib
 import fnmatch
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from batten.plan import schema
 from batten.plan.model import Healthcheck, ServiceClass
 from batten.plan.schema import At, Record
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
 
 USER = schema.pattern(r"\d+(:\d+)?", "a numeric uid or uid:gid in quotes")
 MODE = schema.pattern(r"[0-7]{3,4}", "an octal mode in quotes such as '1777'")

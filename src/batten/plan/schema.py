@@ -295,6 +295,8 @@ def merge(below: Any, above: Any, whole: Collection[str] = ()) -> Any:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        shallow = key in whole and isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = {**old, **value} if shallow else merge(old, value, whole)
+        if key in whole and isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = {**old, **value}
+        else:
+            merged[key] = merge(old, value, whole)
     return merged
