@@ -1,0 +1,193 @@
+"""The base: what planning must know of a stack's own ``compose.yaml``.
+
+This does not replace Compose's parser: the host validates every release with Compose before it touches anything.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batten.plan import schema
+from batten.plan.interpolate import interpolate_all
+from batten.plan.model import Port
+from batten.plan.schema import At
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BaseService:
+    """One service of the base. ``volumes`` maps named volumes to paths, ``binds`` are mounts in short syntax."""
+
+    name: str
+    image: str | None = None
+    build: bool = False
+    user: str | None = None
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    depends_on: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    has_healthcheck: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base under some Compose profiles. ``volumes`` maps its named volumes to what the file says of them."""
+
+    source: str
+    name: str | None
+    services: Mapping[str, BaseService]
+    volumes: Mapping[str, Mapping[str, Any]]
+    all_services: tuple[str, ...]
+
+
+def load_base(path: Path, environment: Mapping[str, str], profiles: tuple[str, ...] = ()) -> Base:
+    """Read a base ``compose.yaml``."""
+    return parse_base(schema.read_yaml(path), str(path), environment, profiles)
+
+
+def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: tuple[str, ...] = ()) -> Base:
+    """Understand a base, with ``environment`` for its variables, as far as ``profiles`` enable its services.
+
+    A service without ``profiles`` is always enabled (compose-spec, "profiles"); ``*`` enables all of them.
+    """
+    at = At(source)
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("services"), Mapping):
+        raise at.error("this is not a Compose file: it has no services", "point stack_base at a compose.yaml")
+    if "include" in raw:
+        raise at.error("`include` is not followed", "write the merged file: docker compose config --no-interpolate")
+    document = interpolate_all(raw, environment, at)
+    services = {}
+    known: set[str] = set()
+    for name, value in document["services"].items():
+        here = at.key("services").key(name)
+        if not isinstance(value, Mapping):
+            raise here.error(f"a service is a mapping, found {schema.type_name(value)}", "correct the base")
+        if "extends" in value:
+            raise here.error(
+                "`extends` is not followed", "write the merged file: docker compose config --no-interpolate"
+            )
+        own = tuple(value.get("profiles") or ())
+        known.update(own)
+        if not own or "*" in profiles or set(own) & set(profiles):
+            services[str(name)] = _service(str(name), value, here)
+    for profile in profiles:
+        if profile != "*" and profile not in known:
+            raise schema.unknown_key(profile, known, At(f"stack_profiles against {source}"))
+    volumes = {str(name): value or {} for name, value in (document.get("volumes") or {}).items()}
+    return Base(source, document.get("name"), services, volumes, tuple(sorted(map(str, document["services"]))))
+
+
+def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:
+    if not value.get("image") and not value.get("build"):
+        raise at.error("the service has neither an image nor a build", "add image: to the base")
+    named, binds = _volumes(value.get("volumes") or (), at.key("volumes"))
+    healthcheck = value.get("healthcheck") or {}
+    return BaseService(
+        name=name,
+        image=value.get("image"),
+        build=bool(value.get("build")),
+        user=str(value["user"]) if value.get("user") is not None else None,
+        environment=_environment(value.get("environment") or {}, at.key("environment")),
+        command=_words(value.get("command")),
+        entrypoint=_words(value.get("entrypoint")),
+        depends_on=_depends_on(value.get("depends_on") or (), at.key("depends_on")),
+        ports=tuple(
+            port
+            for index, item in enumerate(value.get("ports") or ())
+            for port in _ports(item, at.key("ports").item(index))
+        ),
+        volumes=named,
+        binds=binds,
+        networks=tuple(map(str, value.get("networks") or ())),
+        has_healthcheck=bool(healthcheck.get("test")) and not healthcheck.get("disable"),
+    )
+
+
+def _environment(value: Any, at: At) -> dict[str, str | None]:
+    if isinstance(value, list):
+        pairs = (str(item).partition("=") for item in value)
+        return {key: text if equals else None for key, equals, text in pairs}
+    return dict(schema.environment(value, at))
+
+
+def _words(value: Any) -> tuple[str, ...] | None:
+    """Compose splits a text as a shell would, without running one (compose-go, ``ShellCommand``)."""
+    if value is None:
+        return None
+    return tuple(shlex.split(value)) if isinstance(value, str) else tuple(map(str, value))
+
+
+def _depends_on(value: Any, at: At) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        return {str(name): (rule or {}).get("condition", "service_started") for name, rule in value.items()}
+    if isinstance(value, (list, tuple)):
+        return {str(name): "service_started" for name in value}
+    raise at.error(f"expected a list or a mapping, found {schema.type_name(value)}", "write a list of services")
+
+
+_PORT = re.compile(
+    r"(?:(?P<address>\[[^]]+\]|\d+\.\d+\.\d+\.\d+):)?(?:(?P<published>[\d-]*):)?(?P<target>[\d-]+)(?:/(?P<protocol>\w+))?"
+)
+
+
+def _ports(value: Any, at: At) -> tuple[Port, ...]:
+    if isinstance(value, Mapping):
+        target, published = str(value.get("target")), str(value.get("published") or value.get("target"))
+        address, protocol = value.get("host_ip"), value.get("protocol", "tcp")
+    else:
+        match = _PORT.fullmatch(str(value))
+        if not match:
+            raise at.error(f"{value!r} is not a port", 'write "published:target", for example "8080:80"')
+        target, published = match["target"], match["published"] or match["target"]
+        address, protocol = (match["address"] or "").strip("[]") or None, match["protocol"] or "tcp"
+    try:
+        pairs = zip(_range(target), _range(published), strict=True)
+        return tuple(Port(inside, outside, address, protocol) for inside, outside in pairs)
+    except ValueError as error:
+        raise at.error(f"{value!r} is not a port", "give both ranges the same length, numbers 1 to 65535") from error
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    numbers = range(int(first), int(last or first) + 1)
+    if not numbers or numbers[0] < 1 or numbers[-1] > 65535:
+        raise ValueError(text)
+    return numbers
+
+
+def _volumes(items: Any, at: At) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return named volumes with their paths, and binds in short syntax; anonymous volumes and tmpfs are neither."""
+    named, binds = {}, []
+    for index, item in enumerate(items):
+        if isinstance(item, Mapping):
+            kind, source, target = item.get("type", "volume"), item.get("source"), item.get("target")
+            mode = ":ro" if item.get("read_only") else ""
+        else:
+            source, _, rest = str(item).rpartition(":") if str(item).count(":") == 1 else str(item).partition(":")
+            target, _, options = rest.partition(":")
+            kind = "bind" if source.startswith((".", "/", "~")) else "volume"
+            mode = f":{options}" if options else ""
+        if not isinstance(target, str) or not target.startswith("/"):
+            raise at.item(index).error(f"{item!r} names no absolute path in the container", "write source:/path")
+        if kind == "bind":
+            binds.append(f"{source}:{target}{mode}")
+        elif kind == "volume" and source:
+            named[str(source)] = target
+    return named, tuple(binds)
+
+
+def check_services(names: Mapping[str, object], base: Base, at: At) -> None:
+    """Refuse names that the base does not have, with the nearest one it has."""
+    for name in names:
+        if name not in base.all_services:
+            raise schema.unknown_key(name, base.all_services, at)

@@ -1,0 +1,136 @@
+"""Limits: how the memory of a host is shared out, and what else the host allows. Pure arithmetic; sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from batten.errors import BattenError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MIB = 1024**2
+GIB = 1024**3
+# For the kernel, sshd, dockerd, containerd and batten's own units, by host size: an estimate of ours, no upstream
+# figure exists. Between the points it is linear, above the last one it grows at the last slope.
+_RESERVE = ((2.0, 0.4), (4.0, 0.6), (8.0, 0.9), (16.0, 1.5))
+_CAPACITY_GRID = 64 * MIB
+_TOLERANCE = 0.02
+_WHOLE_HOST_WEIGHT = 4.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one service asks for: at least ``floor``, at most ``cap`` (None: no end), by ``weight`` in between."""
+
+    floor: int
+    weight: float = 1.0
+    cap: int | None = None
+
+
+def settle(memory_bytes: int, previous: int | None) -> int:
+    """Return the memory to compute from: the previous figure while the kernel's stays within 2 % of it.
+
+    MemTotal changes a little with every kernel; limits must not.
+    """
+    if previous and abs(memory_bytes - previous) <= _TOLERANCE * previous:
+        return previous
+    return memory_bytes
+
+
+def reserve(memory_bytes: int) -> int:
+    """Return what stays with the host itself. Small hosts keep a fifth."""
+    gib = memory_bytes / GIB
+    if gib <= _RESERVE[0][0]:
+        return round(memory_bytes * _RESERVE[0][1] / _RESERVE[0][0])
+    for (low, at_low), (high, at_high) in pairwise(_RESERVE):
+        if gib <= high or high == _RESERVE[-1][0]:
+            return round((at_low + (gib - low) * (at_high - at_low) / (high - low)) * GIB)
+    raise AssertionError("the table has more than one point")
+
+
+def rounded(memory_bytes: int) -> int:
+    """Return a capacity rounded down to what limits are computed from."""
+    return memory_bytes // _CAPACITY_GRID * _CAPACITY_GRID
+
+
+def budget(memory_bytes: int, reserved: int, foreign: int = 0, elsewhere: int = 0) -> int:
+    """Return what may be shared out: capacity rounded down, less the reserve, foreign containers and other stacks."""
+    return max(0, rounded(memory_bytes) - reserved - foreign - elsewhere)
+
+
+def allocate(requests: Mapping[str, Request], available: int, where: str = "") -> dict[str, int]:
+    """Share ``available`` bytes out: water-filling by weight between floors and caps.
+
+    Each service gets ``weight x level``, held between its floor and its cap, at the highest level that fits. So the sum
+    never exceeds ``available``, no one shrinks when there is more, and the order of names does not matter. Results
+    are rounded down to steps of 16 MiB, 64 MiB from 1 GiB, 256 MiB from 4 GiB.
+
+    Raises BattenError with a table when the floors do not fit.
+    """
+    needed = sum(request.floor for request in requests.values())
+    if needed > available:
+        raise BattenError(_table(requests, needed, available), where, _TOO_SMALL)
+    low, high = 0, available
+    while low < high:
+        level = (low + high + 1) // 2
+        if sum(_grant(request, level) for request in requests.values()) <= available:
+            low = level
+        else:
+            high = level - 1
+    return {name: max(request.floor, _round_down(_grant(request, low))) for name, request in requests.items()}
+
+
+def _grant(request: Request, level: int) -> int:
+    """Integers throughout: the same result on every machine. ``level`` is bytes per hundredth of weight."""
+    wanted = max(request.floor, max(1, round(request.weight * 100)) * level)
+    return wanted if request.cap is None else min(wanted, max(request.cap, request.floor))
+
+
+def _round_down(size: int) -> int:
+    step = 256 * MIB if size >= 4 * GIB else 64 * MIB if size >= GIB else 16 * MIB
+    return size // step * step
+
+
+_TOO_SMALL = (
+    "take a larger host, leave parts out with stack_profiles, or lower limits.memory of a service in stack_services"
+)
+
+
+def _table(requests: Mapping[str, Request], needed: int, available: int) -> str:
+    width = max(len("not enough"), *(len(name) for name in requests))
+    rows = sorted(requests.items(), key=lambda item: (-item[1].floor, item[0]))
+    lines = [f"  {name:<{width}}  {request.floor / MIB:>8.0f} MiB" for name, request in rows]
+    return "\n".join(
+        [
+            "the memory that the services need at least does not fit the host:",
+            *lines,
+            f"  {'sum':<{width}}  {needed / MIB:>8.0f} MiB",
+            f"  {'budget':<{width}}  {available / MIB:>8.0f} MiB",
+            f"  {'missing':<{width}}  {(needed - available) / MIB:>8.0f} MiB",
+        ]
+    )
+
+
+def cpus(host_cpus: float, weight: float, cap: float | None = None) -> float:
+    """Return a service's processor limit: a quarter of the host per unit of weight, at least 0.25.
+
+    ``cpus`` is a hard quota that throttles on an idle host too (kernel, CFS bandwidth control), so shares overlap on
+    purpose, and one service's limit does not depend on its neighbours.
+    """
+    share = max(0.25, host_cpus * weight / _WHOLE_HOST_WEIGHT)
+    return max(0.01, int(min(share, host_cpus, cap or host_cpus) * 100) / 100)
+
+
+def oom_score_adj(wanted: int, lowest: int) -> int:
+    """Return the score that this engine may set. Without negative ones the order is kept on a positive ladder."""
+    if lowest < 0:
+        return max(wanted, lowest)
+    return lowest + (wanted + 1000) * (1000 - lowest) // 2000
+
+
+def others(allocated: Mapping[str, int], own: Sequence[str]) -> int:
+    """Return what stacks other than ``own`` have been given on the host."""
+    return sum(size for name, size in allocated.items() if name not in own)

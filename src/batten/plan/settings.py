@@ -1,0 +1,204 @@
+"""Settings: the inventory's variables for one host, as one checked value.
+
+Names, types and defaults are documented in ``roles/stack/meta/argument_specs.yml``. Secrets that the operator hands in
+are not settings: they never come here, nor into a plan.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from batten import resources
+from batten.plan import schema
+from batten.plan.schema import At
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batten.plan.model import Target
+
+
+def _address(value: Any, at: At) -> str:
+    try:
+        return str(ipaddress.ip_address(schema.text(value, at)))
+    except ValueError as error:
+        raise at.error(f"{value!r} is not an IP address", "write an IPv4 or IPv6 address the host owns") from error
+
+
+def _duration(value: Any, at: At) -> float:
+    """Inventories often give numbers as text."""
+    return schema.duration(float(value) if isinstance(value, str) and value.isdigit() else value, at)
+
+
+_NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
+_CHECKS: Mapping[str, schema.Check] = {
+    "stack_name": _NAME,
+    "stack_base": schema.text,
+    "stack_definition": schema.text,
+    "stack_target": schema.choice("selfhosted", "digitalocean"),
+    "stack_profiles": schema.list_of(schema.text),
+    "stack_images": schema.map_of(schema.text),
+    "stack_build": schema.choice("host"),
+    "stack_environment": schema.map_of(schema.scalar_text),
+    "stack_domain": schema.text,
+    "stack_tls": schema.choice("internal", "acme"),
+    "stack_acme_email": schema.text,
+    "stack_data_directory": schema.pattern(r"/.+", "an absolute path"),
+    "stack_public_addresses": schema.list_of(_address),
+    "stack_services": schema.map_of(schema.any_value, keep_null=True),
+    "stack_secrets": schema.map_of(schema.any_value, keep_null=True),
+    "stack_capacity": schema.Record({"memory": schema.size, "cpus": schema.number(0.1, 1024)}),
+    "stack_project": _NAME,
+    "stack_adopt_chown": schema.boolean,
+    "stack_gate_timeout": _duration,
+    "stack_reserve": schema.size,
+    "digitalocean_managed_postgres": schema.boolean,
+    "digitalocean_postgres_host": schema.text,
+    "digitalocean_postgres_port": schema.integer(1, 65535),
+    "digitalocean_postgres_database": schema.text,
+    "digitalocean_postgres_user": schema.text,
+    "digitalocean_postgres_ca": schema.text,
+    "digitalocean_vpc_address": _address,
+    "digitalocean_volume": schema.text,
+}
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """One stack of one host. Sizes in bytes, times in seconds; None means that the inventory says nothing.
+
+    ``services`` and ``secrets`` are raw: they are laid over the definition and checked with it.
+    """
+
+    name: str
+    base: Path
+    definition: Path | None
+    target: Target = "selfhosted"
+    profiles: tuple[str, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
+    build: Literal["host"] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    domain: str | None = None
+    tls: Literal["internal", "acme"] = "internal"
+    acme_email: str | None = None
+    data_directory: str | None = None
+    public_addresses: tuple[str, ...] = ()
+    services: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    capacity_memory_bytes: int | None = None
+    capacity_cpus: float | None = None
+    project: str | None = None
+    adopt_chown: bool = False
+    gate_timeout_seconds: float = 300
+    reserve_bytes: int | None = None
+    managed_postgres: bool = False
+    postgres_host: str | None = None
+    postgres_port: int = 25060
+    postgres_database: str = "defaultdb"
+    postgres_user: str = "doadmin"
+    postgres_ca: str | None = None
+    vpc_address: str | None = None
+    volume: str | None = None
+    profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
+    source: str = "inventory"
+
+    @classmethod
+    def from_variables(
+        cls, variables: Mapping[str, Any], source: str = "inventory", root: Path = Path()
+    ) -> StackSettings:
+        """Check a host's Ansible variables; others than ours are passed over, empty ones count as not given.
+
+        ``source`` names the host in errors; relative paths are below ``root``. Raises BattenError for a wrong type or
+        value and for settings that contradict one another.
+        """
+        at = At(source)
+        given = {
+            name: check(variables[name], at.key(name))
+            for name, check in _CHECKS.items()
+            if variables.get(name) is not None and variables[name] != ""
+        }
+        capacity = given.pop("stack_capacity", {})
+        base = root / Path(given.pop("stack_base", resources.compose() / "compose.yaml")).expanduser()
+        named = given.pop("stack_definition", None)
+        beside = base.parent / "batten.yaml"
+        definition = root / Path(named).expanduser() if named else beside if beside.is_file() else None
+        renamed = {
+            "stack_profiles": "profiles",
+            "stack_gate_timeout": "gate_timeout_seconds",
+            "stack_reserve": "reserve_bytes",
+        }
+        values = {
+            renamed.get(name, name.removeprefix("stack_").removeprefix("digitalocean_")): value
+            for name, value in given.items()
+        }
+        if "name" not in values:
+            raise at.error("stack_name is missing", "set stack_name, for example stack_name: app")
+        settings = cls(
+            **values,
+            base=base,
+            definition=definition,
+            capacity_memory_bytes=capacity.get("memory"),
+            capacity_cpus=capacity.get("cpus"),
+            source=source,
+        )
+        settings._check(at)
+        return settings
+
+    def _check(self, at: At) -> None:
+        if self.tls == "acme" and not (self.domain and self.acme_email):
+            raise at.error(
+                "stack_tls: acme needs a domain and an address",
+                "set stack_domain and stack_acme_email, or stack_tls: internal",
+            )
+        if not self.managed_postgres:
+            return
+        if self.target != "digitalocean":
+            raise at.error(
+                "digitalocean_managed_postgres is true but the target is selfhosted",
+                "set stack_target: digitalocean, or digitalocean_managed_postgres: false",
+            )
+        for name in ("postgres_host", "postgres_ca"):
+            if not getattr(self, name):
+                raise at.error(
+                    f"digitalocean_{name} is missing for the managed PostgreSQL",
+                    f"set digitalocean_{name}, or digitalocean_managed_postgres: false to run the container",
+                )
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The definition's target sections that fit."""
+        return (self.target, "digitalocean_managed_postgres") if self.managed_postgres else (self.target,)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What ``${NAME}`` can name in the base and the definition; ``stack_environment`` comes first."""
+        own = {
+            "STACK_NAME": self.name,
+            "STACK_TARGET": self.target,
+            "STACK_DOMAIN": self.domain or "localhost",
+            "STACK_TLS": self.tls,
+            "STACK_ACME_EMAIL": self.acme_email or "",
+        }
+        if self.managed_postgres:
+            own |= {
+                "DIGITALOCEAN_POSTGRES_HOST": self.postgres_host or "",
+                "DIGITALOCEAN_POSTGRES_PORT": str(self.postgres_port),
+                "DIGITALOCEAN_POSTGRES_DATABASE": self.postgres_database,
+                "DIGITALOCEAN_POSTGRES_USER": self.postgres_user,
+            }
+        return {**own, **self.environment}
+
+    @property
+    def volume_mount(self) -> str | None:
+        """Where the block volume is mounted: DigitalOcean's convention is ``/mnt/NAME`` with ``-`` as ``_``."""
+        if self.target != "digitalocean" or not self.volume:
+            return None
+        return self.volume if self.volume.startswith("/") else "/mnt/" + self.volume.replace("-", "_")
+
+    @property
+    def data(self) -> str | None:
+        """The directory below which named volumes lie; None leaves them to the engine."""
+        return self.data_directory or (f"{self.volume_mount}/{self.name}" if self.volume_mount else None)

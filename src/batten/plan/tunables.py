@@ -1,0 +1,81 @@
+"""Settings inside the software that must follow its limit: heap sizes, buffers, connections.
+
+A profile's ``tunables`` maps a setting's name to a formula, ``KEYWORD`` or ``KEYWORD NUMBER``. The formula decides the
+value, and whether it goes into the environment or onto the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batten.plan import schema
+
+if TYPE_CHECKING:
+    from batten.plan.schema import At
+
+MIB = 1024**2
+_BACKENDS_MIN, _BACKENDS_MAX = 30, 200
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Values by name, and where they go."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+
+
+def _share(memory: int, factor: float) -> int:
+    return max(1, int(memory * factor) // MIB)
+
+
+def connections(memory: int) -> int:
+    """PostgreSQL's max_connections: one per 10 MiB, the cost of one that DigitalOcean documents, from 30 to 200."""
+    return max(_BACKENDS_MIN, min(_BACKENDS_MAX, memory // (10 * MIB)))
+
+
+def _work_mem(memory: int, factor: float) -> int:
+    """What shared_buffers (a quarter) leaves, shared by every connection ``factor`` times (a sort or hash each)."""
+    return max(1, int(memory * 0.75 / (connections(memory) * factor)) // MIB)
+
+
+_Formula = tuple[float, Callable[[int, float], str], str]
+# keyword: the default number, the value, and the command line or "" for the environment.
+_FORMULAS: Mapping[str, _Formula] = {
+    # The Go runtime collects before the limit; 85 to 90 % leaves room for what is not heap (Loki's helm chart: 0.85).
+    "gomemlimit": (0.85, lambda memory, factor: f"{_share(memory, factor)}MiB", ""),
+    # V8 takes no notice of small limits (nodejs/node#64646): always given.
+    "node_heap": (0.7, lambda memory, factor: f"--max-old-space-size={_share(memory, factor)}", ""),
+    "megabytes": (0.5, lambda memory, factor: str(_share(memory, factor)), ""),
+    "bytes": (0.5, lambda memory, factor: str(int(memory * factor)), ""),
+    # PostgreSQL 18, 19.4 "Resource Consumption": shared_buffers 25 %, rarely more than 40 %; page cache is the rest.
+    "shared_buffers": (0.25, lambda memory, factor: f"{_share(memory, factor)}MB", "-c {name}={value}"),
+    "effective_cache_size": (0.6, lambda memory, factor: f"{_share(memory, factor)}MB", "-c {name}={value}"),
+    "maintenance_work_mem": (0.0625, lambda memory, factor: f"{_share(memory, factor)}MB", "-c {name}={value}"),
+    "work_mem": (3, lambda memory, factor: f"{_work_mem(memory, factor)}MB", "-c {name}={value}"),
+    "max_connections": (1, lambda memory, _: str(connections(memory)), "-c {name}={value}"),
+    # ClickHouse reads the cgroup and takes 90 % of it; the rest must hold what it does not count.
+    "clickhouse_ratio": (0.8, lambda _, factor: f"{factor:g}", "--{name}={value}"),
+    "redis_maxmemory": (0.6, lambda memory, factor: f"{_share(memory, factor)}mb", "--{name} {value}"),
+}
+
+
+def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:
+    """Work out every tunable of a service that may use ``memory`` bytes."""
+    values: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    arguments: list[str] = []
+    for name, formula in formulas.items():
+        keyword, _, number = formula.partition(" ")
+        if keyword not in _FORMULAS:
+            raise schema.unknown_key(keyword, _FORMULAS, at.key("tunables").key(name))
+        default, compute, template = _FORMULAS[keyword]
+        values[name] = compute(memory, float(number) if number else default)
+        if template:
+            arguments += [part.format(name=name, value=values[name]) for part in template.split()]
+        else:
+            environment[name] = values[name]
+    return Tuned(values, environment, tuple(arguments))
