@@ -1,0 +1,405 @@
+"""What an engine's host has and how to change it: the effects of ``batten.core.docker_engine``."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import atomic
+from .engine_packages import APT_KEY, RPM_KEY_FILE, Package, PackagePlan, key_fingerprint, parse_os_release, satisfies
+from .errors import BattenError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DAEMON = Path("/etc/docker/daemon.json")
+RECORD = Path("/var/lib/batten/docker.json")
+JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
+UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
+SOCKET = "/run/docker.sock"
+
+CAP_SYS_RESOURCE = 24  # linux/capability.h; with it a process may raise its hard limits, see setrlimit(2)
+APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold")
+APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "LC_ALL": "C"}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One look at a host. ``info`` is ``GET /info``, None when no engine answers; ``running`` are container names."""
+
+    release: Mapping[str, str]
+    architecture: str
+    installed: Mapping[str, Package]
+    repositories: Mapping[str, str]
+    key: str | None
+    daemon: Mapping[str, Any]
+    record: Mapping[str, Any]
+    command: tuple[str, ...]
+    enabled: bool
+    info: Mapping[str, Any] | None
+    running: tuple[str, ...]
+    stored: int
+    engine_version: str
+    compose_version: str
+    nofile_limit: int
+    members: tuple[str, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command without a shell and return it finished, whatever its exit status."""
+    try:
+        return subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except FileNotFoundError as error:
+        return subprocess.CompletedProcess(list(command), 127, "", str(error))
+
+
+def must(command: Sequence[str], fix: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command that has to succeed and return what it printed. Raises BattenError with its last lines."""
+    done = run(command, environment)
+    if done.returncode != 0:
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise BattenError(f"exit status {done.returncode}: {last}", shlex.join(command), fix)
+    return done.stdout
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(20)
+        self.sock.connect(SOCKET)
+
+
+def api(path: str) -> Any:
+    """Return the JSON of ``GET path`` on the engine's socket, or None when no engine answers there."""
+    connection = _Connection("localhost")
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return json.loads(answer.read()) if answer.status == 200 else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+# -- observe ------------------------------------------------------------------------------------------------------------
+
+
+def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
+    """Look at the host once. Raises BattenError where there is no systemd or daemon.json is not JSON."""
+    if not systemd_root.is_dir():
+        raise BattenError("systemd does not run here", str(systemd_root), "use a host that is booted by systemd")
+    info = api("/info") if Path(SOCKET).exists() else None
+    listed = (api("/containers/json?all=1") or []) if info else []
+    version = (info or {}).get("ServerVersion", "")
+    docker, containerd = units("docker.service", "containerd.service")
+    compose = run(["docker", "compose", "version", "--short"]) if shutil.which("docker") else None
+    key_path = next((path for path in (APT_KEY, RPM_KEY_FILE) if Path(path).is_file()), "")
+    return Observed(
+        release=parse_os_release(Path("/etc/os-release").read_text(encoding="utf-8")),
+        architecture=_architecture(),
+        installed=installed(),
+        repositories=repositories(),
+        key=_fingerprint(key_path),
+        daemon=read_daemon(DAEMON),
+        record=atomic.read_json(RECORD, {}),
+        command=command_line(docker),
+        enabled=docker.get("UnitFileState") == "enabled",
+        info=info,
+        running=tuple(sorted(c["Names"][0].lstrip("/") for c in listed if c["State"] in ("running", "paused"))),
+        stored=len(listed) if info else len(list(Path("/var/lib/docker/containers").glob("*"))),
+        engine_version=version,
+        compose_version=compose.stdout.strip() if compose and compose.returncode == 0 else "",
+        nofile_limit=nofile_limit(containerd.get("MainPID", "0"), docker.get("MainPID", "0"), str(os.getpid())),
+        members=group_members("docker"),
+        texts={str(path): path.read_text(encoding="utf-8") for path in (JOURNAL, UNIT) if path.is_file()},
+    )
+
+
+def read_daemon(path: Path) -> dict[str, Any]:
+    """Return the document in ``path``; empty when there is none. Raises BattenError when it is not a JSON object."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except FileNotFoundError:
+        return {}
+    try:
+        document = json.loads(text) if text else {}
+    except ValueError as error:
+        raise BattenError(
+            f"not JSON: {error}", str(path), f"correct it, or move it away: mv {path} {path}.broken"
+        ) from error
+    if not isinstance(document, dict):
+        raise BattenError("not a JSON object", str(path), f"move it away: mv {path} {path}.broken")
+    return document
+
+
+def units(*names: str) -> list[dict[str, str]]:
+    """Return ``systemctl show`` of each unit; an unknown unit has empty values and MainPID 0."""
+    wanted = "ExecStart,EnvironmentFiles,Environment,MainPID,UnitFileState,ActiveState"
+    blocks = run(["systemctl", "show", "-p", wanted, "--", *names]).stdout.strip("\n").split("\n\n")
+    shown = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+    return [shown[index] if index < len(shown) else {} for index in range(len(names))]
+
+
+def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words of a unit's last ``ExecStart=``, with its environment files read and variables put in.
+
+    ``$NAME`` as a word of its own is split at blanks, ``${NAME}`` is not (systemd.service(5), COMMAND LINES).
+    """
+    found = re.search(r"argv\[\]=(.*?) ; ignore_errors=", unit.get("ExecStart", ""))
+    if not found:
+        return ()
+    variables = dict(pair.split("=", 1) for pair in shlex.split(unit.get("Environment", "")) if "=" in pair)
+    path = unit.get("EnvironmentFiles", "").split(" ", 1)[0]
+    if path and Path(path).is_file():
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+            match = re.match(r"\s*([A-Za-z_]\w*)=(.*)$", line)
+            if match:
+                variables[match.group(1)] = " ".join(shlex.split(match.group(2), comments=True))
+    words: list[str] = []
+    for word in found.group(1).split():
+        bare = re.fullmatch(r"\$([A-Za-z_]\w*)", word)
+        if bare:
+            words += variables.get(bare.group(1), "").split()
+        else:
+            words.append(re.sub(r"\$\{([A-Za-z_]\w*)\}", lambda match: variables.get(match.group(1), ""), word))
+    return tuple(words)
+
+
+def nofile_limit(*pids: str) -> int:
+    """Return the highest open-files limit that the first living process of ``pids`` can give a container.
+
+    That is its hard limit, or ``fs.nr_open`` for a process that may raise it. runc is a child of containerd.
+    """
+    for pid in pids:
+        try:
+            limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        return open_files(limits, status, int(Path("/proc/sys/fs/nr_open").read_text(encoding="ascii")))
+    raise BattenError("no process to read limits of", "/proc", "mount /proc")
+
+
+def open_files(limits: str, status: str, nr_open: int) -> int:
+    """Return the limit from the texts of ``/proc/PID/limits`` and ``/proc/PID/status``; see :func:`nofile_limit`."""
+    hard = re.search(r"^Max open files\s+\S+\s+(\S+)", limits, re.MULTILINE)
+    capabilities = re.search(r"^CapEff:\s+([0-9a-fA-F]+)", status, re.MULTILINE)
+    may_raise = bool(capabilities and int(capabilities.group(1), 16) >> CAP_SYS_RESOURCE & 1)
+    if may_raise or not hard or hard.group(1) == "unlimited":
+        return nr_open
+    return min(int(hard.group(1)), nr_open)
+
+
+def installed() -> dict[str, Package]:
+    """Return the installed packages by name, from dpkg or rpm."""
+    if shutil.which("dpkg-query"):
+        done = run(["dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\n"])
+        return parse_dpkg(done.stdout)
+    done = run(["rpm", "-qa", "--qf", "%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n"])
+    locks = Path("/etc/dnf/plugins/versionlock.list")
+    locked = locks.read_text(encoding="utf-8") if locks.is_file() else ""
+    rows = (line.split("\t") for line in done.stdout.splitlines())
+    return {
+        name: Package(version, re.search(rf"^{re.escape(name)}-\d", locked, re.MULTILINE) is not None)
+        for name, version in rows
+    }
+
+
+def parse_dpkg(text: str) -> dict[str, Package]:
+    """Parse the rows ``name, version, want, status`` of dpkg-query; only what is really installed."""
+    rows = (line.split("\t") for line in text.splitlines())
+    return {row[0]: Package(row[1], row[2] == "hold") for row in rows if len(row) == 4 and row[3] == "installed"}
+
+
+def repositories() -> dict[str, str]:
+    """Return the text of every repository file, by path."""
+    places = (
+        ("/etc/apt", "sources.list"),
+        ("/etc/apt/sources.list.d", "*.list"),
+        ("/etc/apt/sources.list.d", "*.sources"),
+        ("/etc/yum.repos.d", "*.repo"),
+    )
+    found = [path for directory, pattern in places for path in Path(directory).glob(pattern) if path.is_file()]
+    return {str(path): path.read_text(encoding="utf-8", errors="replace") for path in found}
+
+
+def group_members(name: str) -> tuple[str, ...]:
+    """Return who is in a group by ``/etc/group``."""
+    rows = (line.split(":") for line in Path("/etc/group").read_text(encoding="utf-8").splitlines())
+    return tuple(member for row in rows if len(row) == 4 and row[0] == name for member in row[3].split(",") if member)
+
+
+def _architecture() -> str:
+    machine = os.uname().machine
+    return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}.get(machine, machine)
+
+
+def _fingerprint(path: str) -> str | None:
+    try:
+        return key_fingerprint(Path(path).read_bytes()) if path else None
+    except BattenError:
+        return None
+
+
+# -- act ----------------------------------------------------------------------------------------------------------------
+
+
+def apply_packages(plan: PackagePlan, family: str) -> None:
+    """Delete foreign repository files, remove what conflicts, add the repository, install, hold; in that order."""
+    for path in plan.delete:
+        Path(path).unlink()
+    debian = family == "debian"
+    manager = APT if debian else ("dnf", "-y", "-q")
+    environment = APT_ENVIRONMENT if debian else {"LC_ALL": "C"}
+    again = "read its output above, correct the host's package sources, and run again"
+    if plan.unhold:
+        _hold("unhold", plan.unhold, debian)
+    if plan.remove:
+        must([*manager, "remove", *plan.remove], again, environment)
+    if plan.install or plan.files or plan.key:
+        if debian:
+            must([*APT, "update"], again, APT_ENVIRONMENT)
+        if plan.key and not Path("/etc/ssl/certs/ca-certificates.crt").exists():
+            must([*manager, "install", "ca-certificates"], again, environment)
+    if plan.key:
+        path, url, fingerprint = plan.key
+        atomic.write(Path(path), fetch_key(url, fingerprint), 0o644)
+    for path, text in plan.files:
+        atomic.write(Path(path), text.encode(), 0o644)
+    if plan.install:
+        if debian and plan.files:
+            must([*APT, "update"], again, APT_ENVIRONMENT)
+        names = [_exact(name, debian) for name in plan.install]
+        extra = ["--no-install-recommends", "--allow-change-held-packages"] if debian else []
+        must([*manager, "install", *extra, *names], again, environment)
+    if plan.hold:
+        _hold("hold", plan.hold, debian)
+
+
+def fetch_key(url: str, fingerprint: str) -> bytes:
+    """Fetch a signing key over HTTPS and return it. Raises BattenError unless it is exactly the pinned one."""
+    if not url.startswith("https://"):
+        raise BattenError("a signing key is fetched over https only", url, "set docker_upstream_url to an https:// URL")
+    try:
+        with urllib.request.urlopen(url, timeout=30, context=ssl.create_default_context()) as answer:
+            key: bytes = answer.read(1 << 20)
+    except (urllib.error.URLError, OSError) as error:
+        raise BattenError(
+            f"cannot fetch Docker's signing key: {error}",
+            url,
+            "let the host reach it, set docker_upstream_url to a mirror, or set docker_source: distro",
+        ) from error
+    found = key_fingerprint(key)
+    if found != fingerprint:
+        raise BattenError(
+            f"the signing key there is {found}, not {fingerprint}",
+            url,
+            "do not install from it; if you run this mirror yourself, set docker_upstream_key to its fingerprint",
+        )
+    return key
+
+
+def _exact(name: str, debian: bool) -> str:
+    """Turn ``NAME=PREFIX`` into the newest version that the package source has of it."""
+    if "=" not in name:
+        return name
+    package, version = name.split("=", 1)
+    if not debian:
+        return f"{package}-{version}*"
+    rows = [line.split("|") for line in run(["apt-cache", "madison", package]).stdout.splitlines()]
+    versions = [row[1].strip() for row in rows if len(row) > 1]
+    for candidate in versions:
+        if satisfies(candidate, version):
+            return f"{package}={candidate}"
+    offered = ", ".join(dict.fromkeys(versions)) or "nothing"
+    raise BattenError(
+        f"no {package} {version}; its source has: {offered}", "docker_version", "set docker_version to one of them"
+    )
+
+
+def _hold(verb: str, names: Sequence[str], debian: bool) -> None:
+    if debian:
+        must(["apt-mark", verb, *names], "run it by hand")
+    else:
+        must(["dnf", "-y", "-q", "install", "python3-dnf-plugin-versionlock"], "install it by hand")
+        must(["dnf", "-y", "-q", "versionlock", "add" if verb == "hold" else "delete", *names], "run it by hand")
+
+
+def validate(text: str, command: Sequence[str]) -> None:
+    """Let dockerd itself judge a new daemon.json together with its unit's flags. Raises BattenError with its words."""
+    staged = DAEMON.parent / ".daemon.json.batten"
+    atomic.write(staged, text.encode(), 0o644)
+    try:
+        program = [*command] if command else ["dockerd"]
+        done = run([*program, "--validate", "--config-file", str(staged)])
+    finally:
+        staged.unlink()
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip()).replace(str(staged), str(DAEMON)).splitlines()
+        raise BattenError(
+            f"dockerd refuses the merged file: {said[-1] if said else 'no reason given'}",
+            f"{DAEMON}, which was left as it was",
+            "correct the entry in docker_daemon, docker_daemon_group or docker_daemon_host, or the user's key in the file",
+        )
+
+
+def systemctl(*words: str) -> None:
+    """Run systemctl. Raises BattenError with the end of the engine's journal when the engine does not come up."""
+    done = run(["systemctl", *words])
+    if done.returncode != 0:
+        tail = run(["journalctl", "-u", "docker.service", "-n", "8", "--no-pager", "-o", "cat"]).stdout.strip()
+        raise BattenError(
+            f"{done.stderr.strip()}\n{tail}", "systemctl " + " ".join(words), "journalctl -u docker.service"
+        )
+
+
+def reload_engine(expect_live_restore: bool) -> None:
+    """Send SIGHUP and wait until the engine says that it heeds the file. Raises BattenError after 10 s."""
+    systemctl("reload", "docker.service")
+    deadline = time.monotonic() + 10
+    while True:
+        info = api("/info")
+        if info and bool(info.get("LiveRestoreEnabled")) == expect_live_restore:
+            return
+        if time.monotonic() > deadline:
+            raise BattenError(
+                "the engine does not take live-restore",
+                "systemctl reload docker.service",
+                "journalctl -u docker.service",
+            )
+        time.sleep(0.1)
+
+
+def restart_engine() -> None:
+    """(Re)start the engine, enabled at boot, and wait until it answers. Raises BattenError after 60 s."""
+    systemctl("enable", "docker.service")
+    systemctl("reset-failed", "docker.service")
+    systemctl("restart", "docker.service")
+    deadline = time.monotonic() + 60
+    while api("/info") is None:
+        if time.monotonic() > deadline:
+            raise BattenError("the engine does not answer", SOCKET, "journalctl -u docker.service")
+        time.sleep(0.1)
