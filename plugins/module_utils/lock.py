@@ -13,16 +13,20 @@ from pathlib import Path
 from .errors import BattenError
 
 
+class Busy(BattenError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` for the block. Raises :class:`BattenError` naming the holder when it is taken."""
+    """Hold the lock ``path`` for the block. Raises :class:`Busy` naming the holder when it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BattenError(
+            raise Busy(
                 f"another run holds this stack ({_holder(path)})",
                 str(path),
                 "wait until it ends, then run the same command again",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+PROGRAM = Path("/usr/local/lib/batten/batten-host.pyz")
+
 
 @dataclass(frozen=True)
 class StackPaths:
@@ -74,6 +76,16 @@ class StackPaths:
     def mounted(self) -> Path:
         """``{CONTAINER_ID: DIGEST}``: the user's own files as they were when a container was made."""
         return self.state / "mounted.json"
+
+    @property
+    def credentials(self) -> Path:
+        """The stack's secret values and digest key, encrypted."""
+        return self.state / "secrets.cred"
+
+    @property
+    def secrets_spec(self) -> Path:
+        """What is delivered to whom, without values; read at boot."""
+        return self.state / "secrets.json"
 
     @property
     def dumps(self) -> Path:

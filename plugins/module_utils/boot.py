@@ -1,0 +1,183 @@
+"""Starting a stack in health order at boot, and stopping it in reverse order at shutdown.
+
+After a clean shutdown the engine starts nothing by itself: a stopped container of policy ``unless-stopped`` stays
+stopped (docs.docker.com, "Start containers automatically"). After a power cut it starts all at once. It never retries a
+container that it could not start, such as one whose address was not up: that one stays ``created`` or ``exited``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from . import atomic, lock
+from .docker_api import Docker
+from .errors import BattenError
+from .paths import StackPaths
+
+RETRY_SECONDS = 300
+GROUP_PATIENCE_SECONDS = 120  # then the next services get their chance, and these are still retried
+_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Live:
+    """One container, from ``docker inspect``: ``health`` is empty where there is no health check."""
+
+    id: str
+    service: str
+    status: str
+    health: str
+    restart: str
+
+    @property
+    def down(self) -> bool:
+        """Whether it should run and the engine will not start it by itself. A one-shot that has run is not down."""
+        return self.status == "created" or (
+            self.status in ("exited", "dead") and self.restart in ("always", "unless-stopped")
+        )
+
+    @property
+    def ready(self) -> bool:
+        return not self.down and self.status != "restarting" and self.health in ("", "none", "healthy")
+
+
+def live(container: Mapping[str, Any]) -> Live:
+    """Read one inspect document (Docker API, ``ContainerInspect``)."""
+    state = container["State"]
+    return Live(
+        container["Id"],
+        container["Config"]["Labels"].get("com.docker.compose.service", ""),
+        state["Status"],
+        (state.get("Health") or {}).get("Status", "") if state["Status"] == "running" else "",
+        container["HostConfig"]["RestartPolicy"]["Name"],
+    )
+
+
+def in_order(order: Sequence[Sequence[str]], containers: Sequence[Live]) -> list[list[Live]]:
+    """Return containers in groups of ``order``; those of services that it does not name come last."""
+    rank = {service: place for place, group in enumerate(order) for service in group}
+    groups: list[list[Live]] = [[] for _ in range(len(order) + 1)]
+    for container in sorted(containers, key=lambda each: each.service):
+        groups[rank.get(container.service, len(order))].append(container)
+    return [group for group in groups if group]
+
+
+def boot(
+    paths: StackPaths, say: Callable[[str], None], docker: Docker | None = None, seconds: float = RETRY_SECONDS
+) -> bool:
+    """Start what is down, group by group; return whether all is well within ``seconds``, and ``say`` why not.
+
+    Raises BattenError when there is no plan, or the engine does not answer within ``seconds``.
+    """
+    plan = _plan(paths)
+    deadline = time.monotonic() + seconds
+    docker = docker or Docker()
+    _wait_for(docker, deadline)
+    complaints: dict[str, str] = {}
+    count = len(in_order(plan["start_order"], _observe(docker, plan)))
+    for place in range(count):
+        patience = min(deadline, time.monotonic() + GROUP_PATIENCE_SECONDS)
+        _bring_up(paths, say, docker, plan, slice(place, place + 1), patience, complaints)
+    if _bring_up(paths, say, docker, plan, slice(0, count), deadline, complaints):
+        return True
+    for container in _observe(docker, plan):
+        if not container.ready:
+            reason = complaints.get(container.service)
+            say(
+                f"service {container.service} of stack {paths.stack} is {container.health or container.status}"
+                f"{': ' + reason if reason else ''}. See: docker logs {container.id[:12]}; "
+                f"try again: systemctl restart batten-stack@{paths.stack}"
+            )
+    return False
+
+
+def shutdown(paths: StackPaths, say: Callable[[str], None], docker: Docker | None = None, boot_pid: int = 0) -> None:
+    """Stop the stack in reverse order, each container with its own signal and grace, a group at once.
+
+    ``boot_pid`` is a boot that still runs; it is ended first.
+    """
+    _end(boot_pid)
+    docker = docker or Docker()
+    plan = _plan(paths)
+    problems = []
+    for group in reversed(in_order(plan["start_order"], _observe(docker, plan))):
+        running = [each for each in group if each.status in ("running", "restarting", "paused")]
+        with ThreadPoolExecutor(max_workers=len(running) or 1) as pool:
+            for container, problem in zip(running, pool.map(lambda each: _try(docker.stop, each.id), running)):
+                say(f"{container.service}: {problem or 'stopped'}")
+                problems += [f"{container.service}: {problem}"] if problem else []
+    if problems:
+        raise BattenError("; ".join(problems), f"stack {paths.stack}", "see: journalctl -u docker")
+
+
+def _bring_up(
+    paths: StackPaths,
+    say: Callable[[str], None],
+    docker: Docker,
+    plan: Mapping[str, Any],
+    which: slice,
+    deadline: float,
+    complaints: dict[str, str],
+) -> bool:
+    """Start what is down in groups ``which``, at least once, until they are ready or ``deadline`` has passed."""
+    while True:
+        wanted = [each for group in in_order(plan["start_order"], _observe(docker, plan))[which] for each in group]
+        if all(container.ready for container in wanted):
+            return True
+        try:
+            with lock.held(paths.lock):
+                for container in wanted:
+                    if container.down:
+                        complaints[container.service] = _try(docker.start, container.id)
+                        say(f"{container.service}: {complaints[container.service] or 'started'}")
+        except lock.Busy:
+            pass  # a run of batten works on this stack; this looks again when it has ended
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _observe(docker: Docker, plan: Mapping[str, Any]) -> list[Live]:
+    found = docker.inspect_all(each["Id"] for each in docker.list(plan["project"]))
+    return [live(container) for container in found]
+
+
+def _plan(paths: StackPaths) -> Mapping[str, Any]:
+    plan = atomic.read_json(paths.plan, None)
+    if plan is None:
+        raise BattenError(f"stack {paths.stack} has no plan here", str(paths.plan), "run site.yml for this host")
+    return dict(plan)
+
+
+def _wait_for(docker: Docker, deadline: float) -> None:
+    while not docker.answers():
+        if time.monotonic() >= deadline:
+            raise BattenError("the Docker engine does not answer", docker.path, "see: journalctl -b -u docker")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _try(action: Callable[[str], None], identifier: str) -> str:
+    """Do ``action``; return the engine's complaint, or nothing."""
+    try:
+        action(identifier)
+    except BattenError as error:
+        return error.what
+    return ""
+
+
+def _end(pid: int) -> None:
+    """End our own boot, so that it does not start what is being stopped."""
+    with suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            for _ in range(10):
+                time.sleep(0.2)
+                os.kill(pid, 0)
+            os.kill(pid, signal.SIGKILL)

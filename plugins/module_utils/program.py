@@ -1,0 +1,162 @@
+"""``batten-host.pyz``: the program that units and people call on a host, built from this very package.
+
+Every verb imports what it needs when it runs: a boot waits for the imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import atomic
+from .errors import BattenError
+from .paths import PROGRAM, StackPaths
+
+PACKAGE = "batten_host"
+UNHEALTHY = 3  # some service could not be brought up; the unit counts it as started
+_MAIN = f"import sys\n\nfrom {PACKAGE}.program import main\n\nsys.exit(main())\n"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip file can hold
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code. An error is one line on standard error."""
+    verbs: dict[str, tuple[Callable[[StackPaths], int], str]] = {
+        "unlock": (_unlock, "mount memory and deliver the stack's secrets into it"),
+        "boot": (_boot, "start the stack in health order; retry for five minutes"),
+        "shutdown": (_shutdown, "stop the stack in reverse order, each service with its own signal and grace"),
+        "put": (_put, "keep secret values, JSON {name: value} on standard input; prints the names that changed"),
+    }
+    parser = argparse.ArgumentParser(prog="batten-host", description="What batten does on a host.")
+    commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (_, purpose) in verbs.items():
+        commands.add_parser(name, help=purpose, description=purpose).add_argument("stack", metavar="STACK")
+    commands.add_parser("version", help="print the digest of this program")
+    options = parser.parse_args(arguments)
+    try:
+        if options.verb == "version":
+            _say(digest(Path(sys.argv[0]).read_bytes()))
+            return 0
+        return verbs[options.verb][0](_paths(options.stack))
+    except BattenError as error:
+        sys.stderr.write(f"batten-host {options.verb}: {error}\n")
+    except PermissionError as error:
+        sys.stderr.write(f"batten-host {options.verb}: {error}. Run it as root\n")
+    return 1
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _paths(stack: str) -> StackPaths:
+    paths = StackPaths(stack)
+    if "/" in stack or not paths.state.is_dir():
+        known = sorted(path.name for path in paths.var.iterdir() if path.is_dir()) if paths.var.is_dir() else []
+        raise BattenError(
+            f"no stack {stack} is on this host", str(paths.var), f"one of: {', '.join(known) or '(none)'}"
+        )
+    return paths
+
+
+def _unlock(paths: StackPaths) -> int:
+    from .credentials import unlock
+
+    for change in unlock(paths).changes:
+        _say(change)
+    return 0
+
+
+def _boot(paths: StackPaths) -> int:
+    from .boot import boot
+
+    return 0 if boot(paths, _say) else UNHEALTHY
+
+
+def _shutdown(paths: StackPaths) -> int:
+    from .boot import shutdown
+
+    shutdown(paths, _say, boot_pid=int(os.environ.get("MAINPID") or 0))
+    return 0
+
+
+def _put(paths: StackPaths) -> int:
+    from .credentials import put
+
+    try:
+        given = json.load(sys.stdin)
+    except ValueError:
+        raise BattenError("standard input is not JSON", "put", 'type: {"api_key": "..."}') from None
+    for name in put(paths, given):
+        _say(name)
+    return 0
+
+
+def digest(content: bytes) -> str:
+    """Return the sha256 of a program, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def install(check: bool, path: Path = PROGRAM) -> bool:
+    """Write the program to ``path`` if it is not already this one. Returns whether it changes."""
+    content = build()
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    if not check:
+        atomic.write(path, content, 0o755)
+    return True
+
+
+def build() -> bytes:
+    """Return the program as bytes: the same from a folder of sources, from AnsiballZ's zip and from itself."""
+    sources = {f"{PACKAGE}/{name}.py": text for name, text in _closure("program").items()}
+    sources.update({"__main__.py": _MAIN, f"{PACKAGE}/__init__.py": ""})
+    archive = io.BytesIO()
+    archive.write(b"#!/usr/bin/python3\n")
+    # Stored, not deflated: the bytes then depend on no version of zlib, and an import reads them faster.
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as program:
+        for name, text in sorted(sources.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            program.writestr(entry, text.encode())
+    return archive.getvalue()
+
+
+def _closure(name: str) -> dict[str, str]:
+    """Return the sources of module ``name`` and of all siblings that it imports, at any depth."""
+    found: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found[module] = _source(module)
+            waiting += siblings(found[module])
+    return found
+
+
+def siblings(source: str) -> list[str]:
+    """Return what ``source`` imports from its own package, by ``from .x import`` and ``from . import x``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found += [node.module] if node.module else [alias.name for alias in node.names]
+    return found
+
+
+def _source(module: str) -> str:
+    """Return the source of a sibling from wherever this package was imported: a folder, or a zip file."""
+    name = f"{__package__}.{module}"
+    spec = importlib.util.find_spec(name)
+    text = spec.loader.get_source(name) if spec and hasattr(spec.loader, "get_source") else None  # type: ignore[union-attr]
+    if text is None:
+        raise BattenError(f"the source of {name} is not here", "building batten-host.pyz", "report this as a defect")
+    return str(text)

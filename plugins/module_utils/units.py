@@ -1,0 +1,186 @@
+"""The systemd units of a stack, and putting them on a host without disturbing what runs.
+
+Docker *wants* the secrets and *asserts* the mount. ``Requires=`` would do the first part too, but then stopping or
+restarting ``batten-secrets@`` would stop Docker and every container (systemd.unit(5)). With an assertion a Docker whose
+secrets are missing does not start, and nothing that happens later reaches a Docker that runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import atomic
+from .errors import BattenError
+from .paths import PROGRAM, StackPaths
+
+MEMORY_MAX_BYTES = 128 * 1024 * 1024  # each unit; a Python of this size uses 30 MB
+_GRACE_MARGIN_SECONDS = 60
+
+# No option here may give the unit a mount namespace of its own (ProtectSystem=, PrivateTmp=, ProtectKernelTunables=):
+# the memory must be mounted in the host's.
+_SECRETS = f"""\
+[Unit]
+Description=Secrets of stack %i in memory
+Documentation=man:systemd-creds(1)
+RequiresMountsFor=/opt/batten/%i /var/lib/batten/%i
+Before=docker.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/python3 {PROGRAM} unlock %i
+# What could not start without the secrets starts now, also when they come late. Both are no-ops where it runs.
+ExecStartPost=-/usr/bin/systemctl --no-block start docker.service batten-stack@%i.service
+ExecReload=/usr/bin/python3 {PROGRAM} unlock %i
+Restart=on-failure
+RestartSec=10
+UMask=0077
+MemoryMax={MEMORY_MAX_BYTES}
+TasksMax=32
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @mount
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_STACK = f"""\
+[Unit]
+Description=Stack %i, started and stopped in health order
+Wants=docker.service network-online.target batten-secrets@%i.service
+After=docker.service network-online.target batten-secrets@%i.service
+AssertPathIsMountPoint=/opt/batten/%i/secrets
+
+[Service]
+# exec, not oneshot: systemd runs ExecStop= of a oneshot only after its start has ended, and a shutdown may come sooner.
+Type=exec
+RemainAfterExit=yes
+ExecStart=/usr/bin/python3 {PROGRAM} boot %i
+ExecStop=/usr/bin/python3 {PROGRAM} shutdown %i
+# 3: some service is not healthy. The others run, and must be stopped in order.
+SuccessExitStatus=3
+MemoryMax={MEMORY_MAX_BYTES}
+TasksMax=64
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_KILL
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+ProtectSystem=full
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the text of every unit file. ``plan`` is a ``StackPlan`` as JSON."""
+    stack = paths.stack
+    grace = sum(service["stop_grace_seconds"] for service in plan["services"].values())
+    mounts = [f"RequiresMountsFor={place}" for place in plan["requires_mounts_for"]]
+    docker = [
+        "# Written by batten: the engine waits for this stack's secrets and data. Without them it would make empty",
+        "# directories in their place.",
+        "[Unit]",
+        f"Wants=batten-secrets@{stack}.service",
+        f"After=batten-secrets@{stack}.service",
+        f"AssertPathIsMountPoint={StackPaths(stack).secrets}",
+        *mounts,
+    ]
+    timeout = ["[Service]", f"TimeoutStopSec={grace + _GRACE_MARGIN_SECONDS}"]
+    return {
+        paths.units / "batten-secrets@.service": _SECRETS,
+        paths.units / "batten-stack@.service": _STACK,
+        paths.units / f"batten-stack@{stack}.service.d" / "batten.conf": "\n".join(timeout) + "\n",
+        paths.units / "docker.service.d" / f"batten-{stack}.conf": "\n".join(docker) + "\n",
+    }
+
+
+def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
+    """Install, enable and start the units; return what changed. Needs the program and delivered secrets.
+
+    Nothing here restarts or stops: a changed unit takes effect at its next start.
+    """
+    changes = []
+    for path, text in files(paths, plan).items():
+        if not (path.is_file() and path.read_text() == text):
+            changes.append(f"{path.relative_to(paths.units)}: written")
+            if not check:
+                atomic.write(path, text.encode(), 0o644)
+    if check:
+        wanted = [
+            f"{unit}: enabled" for unit in _instances(paths) if changes or _property(unit, "enabled") != "enabled"
+        ]
+        return changes + wanted
+    if changes:
+        _systemctl("daemon-reload")
+    for unit in _instances(paths):
+        if _property(unit, "enabled") != "enabled":
+            _systemctl("enable", "--quiet", unit)
+            changes.append(f"{unit}: enabled")
+        if _property(unit, "active") != "active":
+            _systemctl("start", unit)
+            changes.append(f"{unit}: started")
+    return changes
+
+
+def remove(paths: StackPaths, check: bool) -> list[str]:
+    """Stop the stack in order and remove its units, and the templates after the last stack; return what changed."""
+    directory = paths.units
+    own = [
+        directory / f"batten-stack@{paths.stack}.service.d" / "batten.conf",
+        directory / "docker.service.d" / f"batten-{paths.stack}.conf",
+    ]
+    others = [path for path in (directory / "docker.service.d").glob("batten-*.conf") if path not in own]
+    templates = [directory / "batten-secrets@.service", directory / "batten-stack@.service"]
+    present = [path for path in own + ([] if others else templates) if path.exists()]
+    changes = [f"{path.relative_to(directory)}: removed" for path in present]
+    if check or not present:
+        return changes
+    if templates[0].exists():
+        _systemctl("disable", "--quiet", "--now", *_instances(paths))
+    for path in present:
+        path.unlink()
+        if path.parent != directory and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    _systemctl("daemon-reload")
+    return changes
+
+
+def _instances(paths: StackPaths) -> tuple[str, str]:
+    return f"batten-secrets@{paths.stack}.service", f"batten-stack@{paths.stack}.service"
+
+
+def _property(unit: str, what: str) -> str:
+    """Return what ``systemctl is-enabled`` or ``is-active`` prints for ``unit``."""
+    done = subprocess.run(["systemctl", f"is-{what}", unit], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _systemctl(*words: str) -> None:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        unit = words[-1]
+        raise BattenError(
+            f"systemctl {' '.join(words)} failed: {done.stderr.strip()}", "this host", f"see: journalctl -b -u {unit}"
+        )
