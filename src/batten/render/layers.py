@@ -1,0 +1,61 @@
+"""The layers of a release: the base as it is, then what is shared, then what the target needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batten import resources
+from batten.render import template
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batten.plan.model import ServicePlan, StackPlan
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Compose file of a release; ``name`` is its file name."""
+
+    name: str
+    text: str
+
+
+def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tuple[Layer, ...]:
+    """Return the files that Compose merges, in ``-f`` order.
+
+    The digests of mounted files must be in the plan already (:func:`batten.render.with_digests`). ``templates`` is the
+    directory of the layer templates, by default the product's own ``compose/``.
+    """
+    made = template.environment(templates or resources.compose())
+    made.filters["mounts"] = mounts
+    made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
+    values = {
+        "stack": plan,
+        "services": [service for _, service in sorted(plan.services.items())],
+        "volumes": sorted(plan.volumes.items()),
+    }
+    target = f"compose.{plan.target}.yaml"
+    return (
+        Layer("compose.yaml", base_text),
+        Layer("compose.prod.yaml", template.render(made, "compose.prod.yaml.j2", **values)),
+        Layer(target, template.render(made, f"{target}.j2", **values)),
+    )
+
+
+def mounts(service: ServicePlan, stack: str) -> tuple[str, ...]:
+    """Return every mount of a service in Compose's short syntax, sorted by where it appears in the container."""
+    found = {path: f"{name}:{path}" for name, path in service.volumes.items()}
+    found |= {mount.split(":")[1]: mount for mount in service.extra_volumes}
+    if service.files:
+        source = f"/opt/batten/{stack}/files/{service.name}/{service.files.digest}"
+        found[service.files.mount] = f"{source}:{service.files.mount}:ro"
+    if service.secrets:
+        found["/run/secrets"] = f"/opt/batten/{stack}/secrets/{service.name}:/run/secrets:ro"
+    return tuple(mount for _, mount in sorted(found.items()))
+
+
+def reads_secrets_at_start_only(service: ServicePlan) -> bool:
+    """Say whether changed secrets reach this service in no other way than by making its container again."""
+    return bool(service.secrets) and service.reload is None
