@@ -116,9 +116,14 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def canonical(value: Any) -> str:
+    """Return ``value`` as JSON that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def digest(value: Any) -> str:
     """Return the sha256, in hex, of ``value``'s canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def _own(path: Path, mode: int, uid: int, gid: int) -> bool:

@@ -1,0 +1,75 @@
+"""Differences in, actions out: the least that brings each service to its plan, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .compare import PRESENCE, Difference
+from .desired import Desired
+from .observed import Observed
+
+# From least to most; a service gets the strongest that any of its differences needs.
+_STRENGTH = ("none", "reload", "update", "start", "restart", "recreate", "create", "remove")
+
+
+@dataclass(frozen=True)
+class Action:
+    """What to do to one service: ``reload``, ``update``, ``start``, ``restart``, ``recreate``, ``create`` or ``remove``."""
+
+    service: str
+    action: str
+    why: str
+
+
+def decide(
+    differences: Iterable[Difference], desired: Mapping[str, Desired], observed: Mapping[str, Sequence[Observed]]
+) -> dict[str, Action]:
+    """Return at most one action a service.
+
+    A container that only stands still is started. A service that shares another's namespace is recreated with it, and
+    one whose ``depends_on`` says ``restart: true`` is restarted with it: Compose does both by itself on ``up``, but is
+    called with ``--no-deps`` here.
+    """
+    found: dict[str, Action] = {}
+    for difference in differences:
+        if difference.scope == "network":
+            for name, containers in observed.items():
+                if name in desired and difference.name in {
+                    *desired[name].networks,
+                    *(containers[0].networks if containers else ()),
+                }:
+                    _add(found, Action(name, "recreate", f"network {difference.name}: {difference.facet}"))
+        elif difference.name in desired and difference.facet == PRESENCE and difference.actual != "absent":
+            continue  # spare containers of a wanted service; removed before anything else
+        else:
+            _add(found, Action(difference.name, _verb(difference, observed), difference.facet))
+    replaced = {name for name, action in found.items() if action.action in ("recreate", "create")}
+    for name, service in desired.items():
+        for mode in ("network_mode", "pid", "ipc"):
+            kind, _, other = str(service.service.get(mode) or "").partition(":")
+            if kind == "service" and other in replaced and name in observed:
+                _add(found, Action(name, "recreate", f"shares the {mode} of {other}"))
+        for other, condition in service.dependencies.items():
+            if condition.get("restart") and other in replaced and name in observed and name not in found:
+                _add(found, Action(name, "restart", f"{other} was replaced"))
+    return found
+
+
+def _verb(difference: Difference, observed: Mapping[str, Sequence[Observed]]) -> str:
+    if difference.facet == PRESENCE:
+        return "remove" if difference.desired == "absent" else "create"
+    if difference.action == "restart" and difference.facet == "state":
+        # A dead container cannot be started again (moby: "container is marked for removal").
+        return "recreate" if observed[difference.name][0].state == "dead" else "start"
+    return difference.action
+
+
+def _add(found: dict[str, Action], new: Action) -> None:
+    old = found.get(new.service)
+    if old is None:
+        found[new.service] = new
+        return
+    strongest = max(old.action, new.action, key=_STRENGTH.index)
+    why = old.why if new.why in old.why.split(", ") else f"{old.why}, {new.why}"
+    found[new.service] = Action(new.service, strongest, why)

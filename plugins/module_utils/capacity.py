@@ -1,0 +1,195 @@
+"""What one host has: the numbers that the plan is made from. Reads, never writes."""
+
+from __future__ import annotations
+
+import glob
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import atomic, compose
+from .docker_api import Docker
+from .errors import BattenError
+from .lock import now
+from .paths import StackPaths
+
+CAP_SYS_RESOURCE = 24  # linux/capability.h
+_V1_NO_LIMIT = 2**60  # cgroup v1 writes "no limit" as the largest multiple of the page size
+
+
+def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what ``plan.model.Capacity`` takes, as plain JSON, and ``plans``: the recorded plan of every stack here.
+
+    ``projects`` names Compose projects that belong to the stack being planned though no plan is recorded yet.
+    """
+    plans = recorded_plans(root)
+    found: dict[str, Any] = {
+        "memory_bytes": memory_bytes(root),
+        "cpus": cpus(root),
+        "nofile_hard": nofile_hard(root),
+        "oom_score_adj_min": oom_score_adj_min(root),
+        "addresses": addresses(root),
+        "default_addresses": default_addresses(),
+        "cgroup_version": 2 if _at(root, "sys/fs/cgroup/cgroup.controllers").exists() else 1,
+        "allocated": {stack: allocated(plan) for stack, plan in plans.items()},
+        "engine_version": None,
+        "compose_version": None,
+        "foreign_bytes": 0,
+        "volumes": {},
+        "projects": {},
+        "source": "host",
+        "observed_at": now(),
+    }
+    if docker.answers():
+        ours = {*projects, *(str(plan.get("project", stack)) for stack, plan in plans.items())}
+        found.update(_engine(docker, ours))
+        found["compose_version"] = compose.version()
+    return {"capacity": found, "plans": plans}
+
+
+def recorded_plans(root: str = "/") -> dict[str, dict[str, Any]]:
+    """Return ``{stack: plan}`` of every stack that batten runs on this host."""
+    found = {}
+    for path in sorted(glob.glob(str(StackPaths("*", root).plan))):
+        plan = atomic.read_json(Path(path), None)
+        if isinstance(plan, dict):
+            found[Path(path).parent.name] = plan
+    return found
+
+
+def allocated(plan: dict[str, Any]) -> int:
+    """Return the bytes that a recorded plan's services may use together."""
+    return sum(int(service.get("memory_bytes") or 0) for service in (plan.get("services") or {}).values())
+
+
+def memory_bytes(root: str = "/") -> int:
+    """Return MemTotal, or this container's own limit where that is smaller."""
+    match = re.search(r"^MemTotal:\s+(\d+) kB", _read(root, "proc/meminfo"), re.MULTILINE)
+    if match is None:
+        raise BattenError("MemTotal is not there", "/proc/meminfo")
+    total = int(match.group(1)) * 1024
+    limits = [_read(root, "sys/fs/cgroup/memory.max"), _read(root, "sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    numbers = [int(text) for text in map(str.strip, limits) if text.isdigit()]
+    return min([total, *(number for number in numbers if number < _V1_NO_LIMIT)])
+
+
+def cpus(root: str = "/") -> float:
+    """Return the processors this host may use, or its cgroup's quota where that is smaller."""
+    count = float(len(os.sched_getaffinity(0)))
+    words = _read(root, "sys/fs/cgroup/cpu.max").split()
+    if not words:
+        quota = _read(root, "sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
+        words = [quota, _read(root, "sys/fs/cgroup/cpu/cpu.cfs_period_us").strip()]
+    if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+        return min(count, round(int(words[0]) / int(words[1]), 2))
+    return count
+
+
+def nofile_hard(root: str = "/") -> int:
+    """Return the highest open-files limit that a container can be granted.
+
+    With CAP_SYS_RESOURCE the runtime may raise it up to ``fs.nr_open``; without, a hard limit only falls, so the
+    engine's own is the ceiling (setrlimit(2)).
+    """
+    if has_sys_resource(root):
+        return int(_read(root, "proc/sys/fs/nr_open").strip() or 1048576)
+    limits = [_nofile(root, process) for process in (*_processes(root, ("dockerd", "containerd")), "self")]
+    return min([limit for limit in limits if limit] or [1024])
+
+
+def oom_score_adj_min(root: str = "/") -> int:
+    """Return the lowest value the engine may set: -1000 with CAP_SYS_RESOURCE, else it cannot go down (proc(5))."""
+    if has_sys_resource(root):
+        return -1000
+    return max(0, int(_read(root, "proc/self/oom_score_adj").strip() or 0))
+
+
+def has_sys_resource(root: str = "/") -> bool:
+    match = re.search(r"^CapBnd:\s+([0-9a-f]+)", _read(root, "proc/self/status"), re.MULTILINE)
+    return bool(match and int(match.group(1), 16) >> CAP_SYS_RESOURCE & 1)
+
+
+def addresses(root: str = "/") -> list[str]:
+    """Return every address this host owns, from the kernel's own tables, without loopback and link-local."""
+    found = set(re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", _read(root, "proc/net/fib_trie")))
+    for line in _read(root, "proc/net/if_inet6").splitlines():
+        found.add(":".join(re.findall("....", line.split()[0])))
+    parsed = (ipaddress.ip_address(text) for text in found)
+    kept = (address for address in parsed if not address.is_loopback and not address.is_link_local)
+    return [str(address) for address in sorted(kept, key=lambda address: (address.version, address))]
+
+
+def default_addresses() -> list[str]:
+    """Return the addresses from which this host reaches the outside, at most one of each family.
+
+    Connecting a UDP socket sends nothing; the kernel only picks the route and with it the source address.
+    """
+    found = []
+    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((outside, 9))
+                found.append(str(probe.getsockname()[0]))
+        except OSError:
+            continue
+    return found
+
+
+def _engine(docker: Docker, ours: set[str]) -> dict[str, Any]:
+    projects: dict[str, set[str]] = {}
+    foreign = 0
+    for container in docker.list():
+        labels = container.get("Labels") or {}
+        project = labels.get("com.docker.compose.project")
+        if container.get("State") != "running":
+            continue
+        if project:
+            projects.setdefault(project, set()).add(labels.get("com.docker.compose.service", ""))
+        if project not in ours:
+            foreign += _used(docker, container["Id"])
+    return {
+        "engine_version": docker.version()["Version"],
+        "foreign_bytes": foreign,
+        "volumes": {volume["Name"]: volume.get("Labels") or {} for volume in docker.volumes()},
+        "projects": {name: sorted(services) for name, services in sorted(projects.items())},
+    }
+
+
+def _used(docker: Docker, identifier: str) -> int:
+    """Memory that could not be reclaimed: usage without inactive file pages, as ``docker stats`` shows it."""
+    try:
+        memory = docker.stats(identifier).get("memory_stats") or {}
+    except BattenError:
+        return 0  # it ended meanwhile
+    stats = memory.get("stats") or {}
+    cache = stats.get("inactive_file", stats.get("total_inactive_file", 0))
+    return max(int(memory.get("usage") or 0) - int(cache), 0)
+
+
+def _processes(root: str, names: tuple[str, ...]) -> list[str]:
+    found = []
+    for path in glob.glob(str(_at(root, "proc/[0-9]*/comm"))):
+        process = Path(path).parent.name
+        if _read(root, f"proc/{process}/comm").strip() in names:
+            found.append(process)
+    return found
+
+
+def _nofile(root: str, process: str) -> int:
+    match = re.search(r"^Max open files\s+\S+\s+(\d+)", _read(root, f"proc/{process}/limits"), re.MULTILINE)
+    return int(match.group(1)) if match else 0
+
+
+def _at(root: str, path: str) -> Path:
+    return Path(root) / path
+
+
+def _read(root: str, path: str) -> str:
+    try:
+        return _at(root, path).read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,118 @@
+"""Desired and observed in, differences out. Nothing here reads or changes a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .desired import Desired
+from .facets import FACETS
+from .observed import Observed
+
+# A facet of what a container is doing, as opposed to what it was made of.
+PRESENCE, STATE, HEALTH = "presence", "state", "health"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One facet whose live value is not the plan's; :meth:`to_json` is the shape that ``batten drift --json`` prints."""
+
+    stack: str
+    scope: str
+    name: str
+    facet: str
+    desired: Any
+    actual: Any
+    action: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    stack: str,
+    desired: Mapping[str, Desired],
+    observed: Mapping[str, Sequence[Observed]],
+    one_shots: Iterable[str] = (),
+) -> list[Difference]:
+    """Return every difference, by service and then in the order of the facet table."""
+    ends = set(one_shots)
+    found: list[Difference] = []
+    for name in sorted({*desired, *observed}):
+        containers = observed.get(name) or []
+        if name not in desired:
+            found.append(Difference(stack, "service", name, PRESENCE, "absent", "present", "remove"))
+        elif not containers:
+            found.append(Difference(stack, "service", name, PRESENCE, "present", "absent", "recreate"))
+        else:
+            found += compare_service(stack, desired[name], containers[0], name in ends)
+            if len(containers) > 1:
+                found.append(
+                    Difference(
+                        stack, "service", name, PRESENCE, "1 container", f"{len(containers)} containers", "remove"
+                    )
+                )
+    return found
+
+
+def compare_service(stack: str, desired: Desired, observed: Observed, one_shot: bool = False) -> list[Difference]:
+    """Return the differences between one service and its container."""
+    found = []
+    for facet in FACETS:
+        wanted, actual = facet.read(desired, observed)
+        if wanted != actual:
+            found.append(Difference(stack, "service", desired.name, facet.name, wanted, actual, facet.action))
+    return [*found, *_doing(stack, desired.name, observed, one_shot)]
+
+
+def compare_networks(stack: str, model: Mapping[str, Any], networks: Iterable[Mapping[str, Any]]) -> list[Difference]:
+    """Return networks of the project that exist but are not as the model says. A missing one Compose just makes."""
+    live = {network["Name"]: network for network in networks}
+    found = []
+    for key, wanted in sorted((model.get("networks") or {}).items()):
+        wanted = wanted or {}
+        network = live.get(wanted.get("name", key))
+        if network is None or wanted.get("external"):
+            continue
+        pairs = (
+            ("internal", bool(wanted.get("internal")), bool(network.get("Internal"))),
+            ("driver", wanted.get("driver") or "bridge", network.get("Driver")),
+            ("ipv6", bool(wanted.get("enable_ipv6")), bool(network.get("EnableIPv6"))),
+            (
+                "options",
+                dict(wanted.get("driver_opts") or {}),
+                _named(network.get("Options"), wanted.get("driver_opts")),
+            ),
+            ("subnets", *_subnets(wanted, network)),
+        )
+        found += [
+            Difference(stack, "network", network["Name"], facet, desired, actual, "recreate")
+            for facet, desired, actual in pairs
+            if desired != actual
+        ]
+    return found
+
+
+def _doing(stack: str, name: str, observed: Observed, one_shot: bool) -> list[Difference]:
+    state = observed.state
+    if one_shot and (state == "running" or (state == "exited" and observed.exit_code == 0)):
+        return []
+    if state not in ("running", "restarting"):
+        actual = f"{state} ({observed.exit_code})" if state == "exited" else state
+        return [Difference(stack, "service", name, STATE, "running", actual, "restart")]
+    if observed.health == "unhealthy":
+        return [Difference(stack, "service", name, HEALTH, "healthy", "unhealthy", "restart")]
+    return []
+
+
+def _named(actual: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (actual or {}).items() if key in (wanted or {})}
+
+
+def _subnets(wanted: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    desired = sorted(
+        str(pool["subnet"]) for pool in (wanted.get("ipam") or {}).get("config") or [] if pool.get("subnet")
+    )
+    actual = sorted(str(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
+    return desired, actual if desired else []

@@ -1,0 +1,201 @@
+"""What should be: one service of the merged Compose model, read the way the engine will see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .quantities import nanoseconds
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the comparison must know of the engine: its defaults, and what it cannot do."""
+
+    log_driver: str = "json-file"
+    swap_limit: bool = True
+
+
+@dataclass(frozen=True)
+class Desired:
+    """One service. ``model`` is the whole of ``docker compose config --format json``, with ``$$`` already undone.
+
+    ``image`` is what ``docker inspect`` says of the local image that the reference resolves to, empty when it is not here.
+    """
+
+    project: str
+    name: str
+    service: Mapping[str, Any]
+    model: Mapping[str, Any]
+    image: Mapping[str, Any] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
+
+    @property
+    def image_config(self) -> Mapping[str, Any]:
+        return self.image.get("Config") or {}
+
+    def limit(self, key: str, short: str) -> Any:
+        """Return a limit from either spelling that Compose has: ``short`` of the service, or ``deploy``'s ``key``."""
+        value = self.service.get(short)
+        if value is not None:
+            return value
+        return ((self.service.get("deploy") or {}).get("resources") or {}).get("limits", {}).get(key)
+
+    @property
+    def reservation(self) -> Any:
+        value = self.service.get("mem_reservation")
+        if value is not None:
+            return value
+        resources = (self.service.get("deploy") or {}).get("resources") or {}
+        return (resources.get("reservations") or {}).get("memory")
+
+    @property
+    def restart(self) -> str:
+        """The restart policy as ``NAME`` or ``NAME:COUNT``; ``deploy.restart_policy`` wins, as in Compose."""
+        policy = (self.service.get("deploy") or {}).get("restart_policy")
+        if policy:
+            name = {"none": "no", "any": "always", "": "always"}.get(
+                policy.get("condition", ""), policy.get("condition", "")
+            )
+            count = policy.get("max_attempts")
+            return f"{name}:{count}" if name == "on-failure" and count else name
+        return str(self.service.get("restart") or "no")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            name: str(value) for name, value in (self.service.get("environment") or {}).items() if value is not None
+        }
+
+    @property
+    def command(self) -> list[str]:
+        """The command that the engine will run: the image's only where neither command nor entrypoint is set."""
+        command, entrypoint = self.service.get("command"), self.service.get("entrypoint")
+        if command is None and not entrypoint:
+            return list(self.image_config.get("Cmd") or [])
+        return list(command or [])
+
+    @property
+    def entrypoint(self) -> list[str]:
+        entrypoint = self.service.get("entrypoint")
+        return list((self.image_config.get("Entrypoint") if entrypoint is None else entrypoint) or [])
+
+    @property
+    def healthcheck(self) -> tuple[Any, ...]:
+        """``(test, interval, timeout, start period, start interval, retries)``, times in nanoseconds, 0 for unset.
+
+        The engine takes each unset part from the image (moby daemon/commit.go, ``merge``).
+        """
+        image = self.image_config.get("Healthcheck") or {}
+        check = self.service.get("healthcheck") or {}
+        if check.get("disable"):
+            return (("NONE",),)
+        test = tuple(check.get("test") or image.get("Test") or ())
+        if not test:
+            return ()
+        if test == ("NONE",):
+            return (test,)
+        times = (
+            ("interval", "Interval"),
+            ("timeout", "Timeout"),
+            ("start_period", "StartPeriod"),
+            ("start_interval", "StartInterval"),
+        )
+        return (
+            test,
+            *(nanoseconds(check.get(ours)) or image.get(theirs) or 0 for ours, theirs in times),
+            int(check.get("retries") or image.get("Retries") or 0),
+        )
+
+    @property
+    def mounts(self) -> set[tuple[str, str, str, str]]:
+        """``(type, source, target, ro|rw)`` of every volume, bind, config and secret; a named volume by its real name."""
+        volumes = self.model.get("volumes") or {}
+        found = set()
+        for mount in self.service.get("volumes") or []:
+            kind, source = mount["type"], mount.get("source") or ""
+            if kind == "volume" and source:
+                source = (volumes.get(source) or {}).get("name") or f"{self.project}_{source}"
+            found.add((kind, source, _path(mount["target"]), "ro" if mount.get("read_only") else "rw"))
+        for section, prefix in (("secrets", "/run/secrets/"), ("configs", "/")):
+            defined = self.model.get(section) or {}
+            for used in self.service.get(section) or []:
+                file = (defined.get(used["source"]) or {}).get("file")
+                target = used.get("target") or used["source"]
+                if file:
+                    found.add(("bind", file, target if target.startswith("/") else prefix + target, "ro"))
+        return found
+
+    @property
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """``{real network name: {"aliases": set, "address": text}}``."""
+        if self.service.get("network_mode"):
+            return {}
+        defined = self.model.get("networks") or {}
+        found = {}
+        for key, options in (self.service.get("networks") or {"default": None}).items():
+            name = (defined.get(key) or {}).get("name") or f"{self.project}_{key}"
+            aliases = {self.name, *((options or {}).get("aliases") or [])}
+            found[name] = {"aliases": aliases, "address": (options or {}).get("ipv4_address") or ""}
+        return found
+
+    @property
+    def dependencies(self) -> dict[str, dict[str, Any]]:
+        return dict(self.service.get("depends_on") or {})
+
+
+def services(
+    project: str, model: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]], engine: Engine
+) -> dict[str, Desired]:
+    """Return every service of the merged ``model``. ``images`` maps references to what the engine knows of them."""
+    plain = _undollar(model)
+    return {
+        name: Desired(project, name, service, plain, images.get(service.get("image", ""), {}), engine)
+        for name, service in sorted((plain.get("services") or {}).items())
+    }
+
+
+def one_shots(model: Mapping[str, Any]) -> set[str]:
+    """Return the services that are meant to end: somebody waits for their completion, or they are marked so.
+
+    A service without any restart policy that nobody waits for counts as long-running.
+    """
+    found = set()
+    for name, service in (model.get("services") or {}).items():
+        if str((service.get("labels") or {}).get("batten.oneshot", "")).lower() == "true":
+            found.add(name)
+        for dependency, condition in (service.get("depends_on") or {}).items():
+            if condition.get("condition") == "service_completed_successfully":
+                found.add(dependency)
+    return found
+
+
+def layers(model: Mapping[str, Any]) -> list[list[str]]:
+    """Return services in start order: each list needs only services of the lists before it."""
+    waiting = {
+        name: {need for need in (service.get("depends_on") or {}) if need in model["services"]}
+        for name, service in (model.get("services") or {}).items()
+    }
+    ordered: list[list[str]] = []
+    while waiting:
+        ready = sorted(name for name, needs in waiting.items() if not needs & set(waiting)) or sorted(waiting)
+        ordered.append(ready)
+        for name in ready:
+            del waiting[name]
+    return ordered
+
+
+def _undollar(value: Any) -> Any:
+    """Undo the ``$$`` that ``docker compose config`` writes for every literal ``$``."""
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    if isinstance(value, Mapping):
+        return {key: _undollar(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_undollar(item) for item in value]
+    return value
+
+
+def _path(target: str) -> str:
+    return target.rstrip("/") or "/"

@@ -1,0 +1,305 @@
+"""The Docker Engine API over its unix socket, with nothing but the standard library.
+
+Version 1.44 is what Engine 25.0 speaks, the oldest that batten supports, and Engine 29 still accepts it
+(https://docs.docker.com/reference/api/engine/version-history/).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from .errors import BattenError
+
+SOCKET = "/var/run/docker.sock"
+VERSION = "v1.44"
+Json = Any
+
+
+class DockerError(BattenError):
+    """The engine refused a request; ``status`` is the HTTP status, 0 when the engine did not answer."""
+
+    def __init__(self, status: int, what: str, where: str = "", fix: str = "") -> None:
+        self.status = status
+        super().__init__(what, where, fix)
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a command in a container printed and returned."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("docker", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Docker:
+    """A client for one engine. Every method raises :class:`DockerError`. ``timeout`` is in seconds, per answer."""
+
+    def __init__(self, path: str = SOCKET, timeout: float = 120) -> None:
+        self.path = path
+        self.timeout = timeout
+
+    def answers(self) -> bool:
+        """Return whether an engine answers on the socket."""
+        if not os.path.exists(self.path):
+            return False
+        try:
+            self.call("GET", "/_ping", version="")
+        except DockerError:
+            return False
+        return True
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Json = None,
+        version: str = VERSION,
+    ) -> Json:
+        """Make one request; return its JSON, or its bytes where the engine answers otherwise."""
+        connection = _Connection(self.path, self.timeout)
+        try:
+            response = self._send(connection, method, path, query, body, version)
+            data = response.read()
+        except OSError as error:
+            raise _no_answer(error, self.path) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise DockerError(response.status, _message(data), f"{method} {path}")
+        if "json" in (response.getheader("Content-Type") or ""):
+            return json.loads(data) if data.strip() else None
+        return data
+
+    # What is there
+
+    def version(self) -> Json:
+        return self.call("GET", "/version", version="")
+
+    def info(self) -> Json:
+        return self.call("GET", "/info")
+
+    def list(self, project: str | None = None) -> list[Json]:
+        """Return summaries of all containers, also stopped ones, of one Compose project or of the whole engine."""
+        labels = [f"com.docker.compose.project={project}"] if project else []
+        return list(self.call("GET", "/containers/json", {"all": 1, "filters": {"label": labels}}))
+
+    def inspect(self, identifier: str) -> Json | None:
+        """Return a container, or None when it is gone."""
+        return self._or_none(f"/containers/{quote(identifier)}/json")
+
+    def inspect_all(self, identifiers: Iterable[str]) -> list[Json]:
+        """Inspect containers, leaving out those that vanished meanwhile."""
+        return [found for found in map(self.inspect, identifiers) if found is not None]
+
+    def image(self, reference: str) -> Json | None:
+        """Return the local image that ``reference`` resolves to, or None."""
+        return self._or_none(f"/images/{quote(reference, safe='/:@')}/json")
+
+    def networks(self, project: str) -> list[Json]:
+        filters = {"label": [f"com.docker.compose.project={project}"]}
+        return list(self.call("GET", "/networks", {"filters": filters}))
+
+    def volumes(self) -> list[Json]:
+        return list(self.call("GET", "/volumes").get("Volumes") or [])
+
+    def stats(self, identifier: str) -> Json:
+        """Return one sample of a container's use, without the second that the engine waits for a cpu rate."""
+        return self.call("GET", f"/containers/{quote(identifier)}/stats", {"stream": 0, "one-shot": 1})
+
+    def logs(self, identifier: str, tail: int = 20) -> list[str]:
+        """Return the last lines of a container's log, both streams in order of arrival."""
+        data = self.call("GET", f"/containers/{quote(identifier)}/logs", {"stdout": 1, "stderr": 1, "tail": tail})
+        return _demultiplex(data or b"", merged=True)[0].decode(errors="replace").splitlines()[-tail:]
+
+    # What changes something
+
+    def start(self, identifier: str) -> None:
+        self.call("POST", f"/containers/{quote(identifier)}/start")
+
+    def stop(self, identifier: str) -> None:
+        """Stop with the container's own signal and grace, however long that is."""
+        patient = Docker(self.path, timeout=1800)
+        patient.call("POST", f"/containers/{quote(identifier)}/stop")
+
+    def restart(self, identifier: str) -> None:
+        self.stop(identifier)
+        self.start(identifier)
+
+    def unpause(self, identifier: str) -> None:
+        self.call("POST", f"/containers/{quote(identifier)}/unpause")
+
+    def kill(self, identifier: str, signal: str) -> None:
+        self.call("POST", f"/containers/{quote(identifier)}/kill", {"signal": signal})
+
+    def remove(self, identifier: str) -> None:
+        """Remove a container, never its volumes. One that is gone already is no error."""
+        try:
+            self.call("DELETE", f"/containers/{quote(identifier)}", {"force": 1})
+        except DockerError as error:
+            if error.status != 404:
+                raise
+
+    def remove_network(self, identifier: str) -> None:
+        self.call("DELETE", f"/networks/{quote(identifier)}")
+
+    def update(self, identifier: str, resources: Mapping[str, Any]) -> None:
+        """Change limits or the restart policy of a live container; keys as in the API's ``UpdateConfig``."""
+        self.call("POST", f"/containers/{quote(identifier)}/update", body=dict(resources))
+
+    def exec(
+        self, identifier: str, command: Sequence[str], stdin: bytes = b"", user: str = "", timeout: float = 600
+    ) -> ExecResult:
+        """Run ``command`` in a container, feeding it ``stdin``. The place for a secret is ``stdin``, not ``command``.
+
+        Uses the hijacked connection of ``/exec/ID/start``: after the 101 answer the socket carries raw input one way
+        and frames the other way (https://docs.docker.com/reference/api/engine/version/v1.44/#tag/Exec).
+        """
+        setup = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Cmd": list(command), "User": user}
+        created = self.call("POST", f"/containers/{quote(identifier)}/exec", body=setup)["Id"]
+        body = b'{"Detach":false,"Tty":false}'
+        head = (
+            f"POST /{VERSION}/exec/{created}/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+            try:
+                stream.settimeout(timeout)
+                stream.connect(self.path)
+                stream.sendall(head.encode() + body)
+                answer = stream.makefile("rb")
+                status = answer.readline()
+                while answer.readline().strip():
+                    pass
+                if b" 101 " not in status:
+                    raise DockerError(0, f"exec failed: {status.decode(errors='replace').strip()}", identifier)
+                if stdin:
+                    stream.sendall(stdin)
+                stream.shutdown(socket.SHUT_WR)
+                data = answer.read()
+            except OSError as error:
+                raise _no_answer(error, self.path) from error
+        stdout, stderr = _demultiplex(data)
+        return ExecResult(int(self.call("GET", f"/exec/{created}/json")["ExitCode"] or 0), stdout, stderr)
+
+    def events(self, project: str) -> Events:
+        """Open the stream of container events of one project, from now on."""
+        return Events(self, project)
+
+    def _send(
+        self,
+        connection: _Connection,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Json,
+        version: str,
+    ) -> http.client.HTTPResponse:
+        encoded = {
+            key: json.dumps(value) if isinstance(value, (dict, list)) else value for key, value in (query or {}).items()
+        }
+        target = (f"/{version}" if version else "") + path + (f"?{urlencode(encoded)}" if encoded else "")
+        content = None if body is None else json.dumps(body).encode()
+        connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})
+        return connection.getresponse()
+
+    def _or_none(self, path: str) -> Json | None:
+        try:
+            return self.call("GET", path)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise
+
+
+class Events:
+    """An open event stream. ``next(timeout)`` blocks until an event comes, so nobody need poll.
+
+    A thread reads, because a buffered reader that once timed out on a socket cannot be read again.
+    """
+
+    def __init__(self, docker: Docker, project: str) -> None:
+        self._connection = _Connection(docker.path, docker.timeout)
+        self._queue: queue.Queue[Json] = queue.Queue()
+        filters = {"type": ["container"], "label": [f"com.docker.compose.project={project}"]}
+        try:
+            response = docker._send(self._connection, "GET", "/events", {"filters": filters}, None, VERSION)
+            if response.status != 200:
+                raise DockerError(response.status, _message(response.read()), "GET /events")
+        except OSError as error:
+            raise _no_answer(error, docker.path) from error
+        assert self._connection.sock is not None
+        self._socket = self._connection.sock
+        self._socket.settimeout(None)
+        threading.Thread(target=self._read, args=(response,), daemon=True).start()
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+    def next(self, timeout: float) -> Json | None:
+        """Return the next event, or None when none came within ``timeout`` seconds."""
+        try:
+            return self._queue.get(timeout=max(timeout, 0))
+        except queue.Empty:
+            return None
+
+    def _read(self, response: http.client.HTTPResponse) -> None:
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            for line in response:
+                if line.strip():
+                    self._queue.put(json.loads(line))
+
+
+def _demultiplex(data: bytes, merged: bool = False) -> tuple[bytes, bytes]:
+    """Split the engine's stream framing: 1 byte stream, 3 zero, 4 length big endian, then that many bytes.
+
+    A container with a tty sends no frames; its bytes come back as they are.
+    """
+    streams = {1: b"", 2: b""}
+    rest = data
+    while len(rest) >= 8:
+        kind, length = struct.unpack(">BxxxL", rest[:8])
+        if kind not in (0, 1, 2) or rest[1:4] != b"\0\0\0":
+            return data, b""
+        streams[1 if merged or kind != 2 else 2] += rest[8 : 8 + length]
+        rest = rest[8 + length :]
+    return streams[1], streams[2]
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        return data.decode(errors="replace").strip() or "no reason given"
+
+
+def _no_answer(error: OSError, path: str) -> DockerError:
+    return DockerError(0, f"the Docker engine does not answer ({error})", path, "systemctl status docker")

@@ -1,0 +1,106 @@
+"""What is: one container as ``docker inspect`` reports it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One container of a Compose project."""
+
+    inspect: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.inspect["Id"])
+
+    @property
+    def container(self) -> str:
+        return str(self.inspect["Name"]).lstrip("/")
+
+    @property
+    def host(self) -> Mapping[str, Any]:
+        return self.inspect["HostConfig"]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.inspect["Config"]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.config.get("Labels") or {}
+
+    @property
+    def service(self) -> str:
+        return self.labels.get("com.docker.compose.service", "")
+
+    @property
+    def state(self) -> str:
+        """``running``, ``exited``, ``created``, ``paused``, ``restarting`` or ``dead``."""
+        return str(self.inspect["State"]["Status"])
+
+    @property
+    def health(self) -> str:
+        """``healthy``, ``unhealthy``, ``starting``, or empty without a health check."""
+        status = (self.inspect["State"].get("Health") or {}).get("Status", "")
+        return "" if status == "none" else status
+
+    @property
+    def exit_code(self) -> int:
+        return int(self.inspect["State"].get("ExitCode") or 0)
+
+    @property
+    def restart(self) -> str:
+        policy = self.host.get("RestartPolicy") or {}
+        name = policy.get("Name") or "no"
+        count = policy.get("MaximumRetryCount")
+        return f"{name}:{count}" if name == "on-failure" and count else name
+
+    @property
+    def environment(self) -> dict[str, str]:
+        pairs = (pair.partition("=") for pair in self.config.get("Env") or [])
+        return {name: value for name, _, value in pairs}
+
+    @property
+    def healthcheck(self) -> tuple[Any, ...]:
+        check = self.config.get("Healthcheck") or {}
+        test = tuple(check.get("Test") or ())
+        if not test or test == ("NONE",):
+            return (test,) if test else ()
+        times = (check.get(key) or 0 for key in ("Interval", "Timeout", "StartPeriod", "StartInterval"))
+        return (test, *times, int(check.get("Retries") or 0))
+
+    @property
+    def mounts(self) -> set[tuple[str, str, str, str]]:
+        found = set()
+        for mount in self.inspect.get("Mounts") or []:
+            kind = mount["Type"]
+            source = {"volume": mount.get("Name", ""), "tmpfs": ""}.get(kind, mount.get("Source", ""))
+            if kind == "volume" and _ANONYMOUS.fullmatch(source):
+                source = ""
+            found.add((kind, source, mount["Destination"], "rw" if mount.get("RW") else "ro"))
+        return found
+
+    @property
+    def networks(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name, options in (self.inspect["NetworkSettings"].get("Networks") or {}).items():
+            address = (options.get("IPAMConfig") or {}).get("IPv4Address") or ""
+            found[name] = {"aliases": set(options.get("Aliases") or []), "address": address}
+        return found
+
+
+def by_service(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[Observed]]:
+    """Group a project's containers by service, newest first; ``docker compose run`` leftovers are left out."""
+    found: dict[str, list[Observed]] = {}
+    for inspect in sorted(containers, key=lambda item: str(item["Created"]), reverse=True):
+        one = Observed(inspect)
+        if one.service and one.labels.get("com.docker.compose.oneoff", "False") != "True":
+            found.setdefault(one.service, []).append(one)
+    return found
