@@ -41,13 +41,17 @@ class BaseService:
 
 @dataclass(frozen=True)
 class Base:
-    """A base under some Compose profiles. ``volumes`` maps its named volumes to what the file says of them."""
+    """A base under some Compose profiles. ``volumes`` maps its named volumes to what the file says of them.
+
+    ``always`` names the services that no profile turns off.
+    """
 
     source: str
     name: str | None
     services: Mapping[str, BaseService]
     volumes: Mapping[str, Mapping[str, Any]]
     all_services: tuple[str, ...]
+    always: tuple[str, ...] = ()
 
 
 def load_base(path: Path, environment: Mapping[str, str], profiles: tuple[str, ...] = ()) -> Base:
@@ -68,6 +72,7 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
     document = interpolate_all(raw, environment, at)
     services = {}
     known: set[str] = set()
+    always = []
     for name, value in document["services"].items():
         here = at.key("services").key(name)
         if not isinstance(value, Mapping):
@@ -78,13 +83,17 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
             )
         own = tuple(value.get("profiles") or ())
         known.update(own)
+        if not own:
+            always.append(str(name))
         if not own or "*" in profiles or set(own) & set(profiles):
             services[str(name)] = _service(str(name), value, here)
     for profile in profiles:
         if profile != "*" and profile not in known:
             raise schema.unknown_key(profile, known, At(f"stack_profiles against {source}"))
     volumes = {str(name): value or {} for name, value in (document.get("volumes") or {}).items()}
-    return Base(source, document.get("name"), services, volumes, tuple(sorted(map(str, document["services"]))))
+    return Base(
+        source, document.get("name"), services, volumes, tuple(sorted(map(str, document["services"]))), tuple(always)
+    )
 
 
 def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:

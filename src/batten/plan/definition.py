@@ -4,8 +4,9 @@ It says what batten must know of this stack that its ``compose.yaml`` does not s
 commented example. Top level::
 
     networks: {NAME: {internal: true}}          # networks that batten makes; `egress` is the one with a way out
-    secrets: {NAME: {generator: password, length: 32}}   # made on the host, once; never on the controller
-                                                # provided: handed in by the operator, from: VARIABLE says where
+    secrets:                                    # made on the host, once; never on the controller
+      NAME: {generator: alnum, length: 32}      # alnum: characters; hex, base64, base64url: length in bytes; uuid
+                                                # or {from: VARIABLE}: handed in by the operator, never in a plan
     postgres:                                   # roles and databases to ensure once PostgreSQL runs, or left out
       service: postgres
       superuser: postgres
@@ -61,14 +62,27 @@ _NAME = schema.text
 
 _SECRET = Record(
     {
-        "generator": schema.choice("password", "hex", "base64", "base64url", "uuid", "provided"),
+        "generator": schema.choice("alnum", "hex", "base64", "base64url", "uuid"),
         "length": schema.integer(8, 512),
-        "alphabet": schema.text,
-        "bytes": schema.integer(8, 512),
         "from": schema.text,
-    },
-    required=("generator",),
+    }
 )
+
+
+def _secret(value: Any, at: At) -> dict[str, Any]:
+    """Return the rule that the host knows (``module_utils/credentials.py``)."""
+    checked = _SECRET(value, at)
+    if ("generator" in checked) == ("from" in checked):
+        raise at.error("a secret is either made on the host or handed in", "write generator: alnum, or from: VARIABLE")
+    if "from" in checked:
+        return {"generator": "provided", "from": checked["from"]}
+    if checked["generator"] == "alnum":
+        return {"generator": "password", "length": checked.get("length", 32)}
+    if checked["generator"] == "uuid":
+        return {"generator": "uuid"}
+    return {"generator": checked["generator"], "bytes": checked.get("length", 32)}
+
+
 _NETWORK = Record({"internal": schema.boolean})
 _POSTGRES = Record(
     {
@@ -146,7 +160,7 @@ _SERVICE = Record(
 )
 _PARTS: dict[str, schema.Check] = {
     "networks": schema.map_of(lambda value, at: _NETWORK(value or {}, at), keep_null=True),
-    "secrets": schema.map_of(_SECRET),
+    "secrets": schema.map_of(_secret),
     "postgres": _POSTGRES,
     "services": schema.map_of(lambda value, at: _SERVICE(value or {}, at), keep_null=True),
 }
@@ -299,7 +313,7 @@ def _check_references(definition: Definition) -> None:
                     .key(file)
                     .error(
                         f"there is no secret {secret!r}",
-                        f"add {secret}: {{generator: password, length: 32}} under secrets",
+                        f"add {secret}: {{generator: alnum, length: 32}} under secrets",
                     )
                 )
         for network in service.networks or ():

@@ -6,11 +6,12 @@ changes them. :func:`to_json` gives the shape that ``batten plan --json`` prints
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from batten.errors import BattenError
 
 Target = Literal["selfhosted", "digitalocean"]
 ServiceClass = Literal["database", "proxy", "application", "observability", "batch"]
@@ -211,4 +212,39 @@ class Plan:
 
 def to_json(value: Any) -> Any:
     """Return any plan value as plain dicts, lists and scalars, the same for equal plans."""
-    return asdict(value)
+    return _plain(asdict(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in sorted(value.items())}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def stack_from_json(value: Mapping[str, Any]) -> StackPlan:
+    """Return the StackPlan that :func:`to_json` wrote. Keys of a later version are passed over.
+
+    Raises BattenError for what is no plan.
+    """
+    try:
+        plan: StackPlan = _revive(StackPlan, value)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BattenError(f"this is not a plan of batten's: {error}", "plan.json", "run site.yml again") from error
+    return plan
+
+
+def _revive(kind: Any, value: Any) -> Any:
+    """Turn plain JSON into what the type annotation ``kind`` says."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if value is None or kind is Any or origin is Literal:
+        return value
+    if origin in (Union, UnionType):
+        return _revive(next(item for item in arguments if item is not type(None)), value)
+    if origin is Mapping:
+        return {key: _revive(arguments[1], item) for key, item in value.items()}
+    if origin is tuple:
+        return tuple(_revive(arguments[0], item) for item in value)
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{name: _revive(hints[name], item) for name, item in value.items() if name in hints})
+    return value

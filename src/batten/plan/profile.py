@@ -13,7 +13,7 @@ from batten.plan.model import Healthcheck, ServiceClass
 from batten.plan.schema import At, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 USER = schema.pattern(r"\d+(:\d+)?", "a numeric uid or uid:gid in quotes")
@@ -186,6 +186,16 @@ def healthcheck(checked: Mapping[str, Any]) -> Healthcheck:
     return Healthcheck(test=checked["test"], **given)
 
 
+def writable(checked: Iterable[Mapping[str, Any]]) -> tuple[Writable, ...]:
+    """Turn what the schema accepted for ``writable`` into values."""
+    return tuple(Writable(item["path"], item.get("tmpfs"), item.get("mode"), item.get("owner")) for item in checked)
+
+
+def whole_seconds(seconds: float) -> int:
+    """Round a grace period up: it is sent to the engine in whole seconds."""
+    return math.ceil(seconds)
+
+
 def parse_profile(name: str, checked: Mapping[str, Any], image: str = "") -> Profile:
     """Build a profile from what :data:`PROFILE` accepted, with the first variant that fits the tag laid over."""
     tag = split_image(image)[1] or "latest"
@@ -196,14 +206,11 @@ def parse_profile(name: str, checked: Mapping[str, Any], image: str = "") -> Pro
         "cpus_weight": cpus.get("weight"),
         "cpus_cap": cpus.get("cap"),
         "shm_bytes": values.get("shm"),
-        "stop_grace_seconds": math.ceil(values["stop_grace"]) if "stop_grace" in values else None,
+        "stop_grace_seconds": whole_seconds(values["stop_grace"]) if "stop_grace" in values else None,
         "healthcheck": healthcheck(values["healthcheck"]) if "healthcheck" in values else None,
         "log_format": log.get("format"),
         "log_parser": log.get("parser"),
-        "writable": tuple(
-            Writable(item["path"], item.get("tmpfs"), item.get("mode"), item.get("owner"))
-            for item in values.get("writable", ())
-        ),
+        "writable": writable(values.get("writable", ())),
         **{key: values.get(key) for key in _SAME_NAME},
     }
     return Profile(
@@ -221,13 +228,18 @@ class Profiles:
 
     records: Mapping[str, Mapping[str, Any]]
 
-    def match(self, image: str) -> Profile | None:
-        """Return the profile that names the image's repository, or None. The registry does not matter: mirrors do."""
+    def family(self, image: str) -> str | None:
+        """Return the name of the profile for the image's repository, or None. The registry does not matter."""
         repository = split_image(image)[0]
         for name, record in self.records.items():
             if any(split_image(known)[0] == repository for known in record["images"]):
-                return parse_profile(name, record, image)
+                return name
         return None
+
+    def match(self, image: str) -> Profile | None:
+        """Return the profile for an image, in the variant that fits its tag, or None."""
+        name = self.family(image)
+        return parse_profile(name, self.records[name], image) if name else None
 
     def named(self, name: str, image: str, at: At) -> Profile:
         """Return the profile called ``name``, in the variant that fits the image's tag."""

@@ -1,0 +1,22 @@
+"""The planner: settings, base, definition, profiles and capacity in, a plan out. Pure but for reading those files."""
+
+from batten.plan.model import Capacity, Finding, HostPlan, Plan, ServicePlan, StackPlan, stack_from_json, to_json
+from batten.plan.settings import StackSettings
+from batten.plan.stack import Inputs, load_inputs, plan, plan_host, plan_stack
+
+__all__ = [
+    "Capacity",
+    "Finding",
+    "HostPlan",
+    "Inputs",
+    "Plan",
+    "ServicePlan",
+    "StackPlan",
+    "StackSettings",
+    "load_inputs",
+    "plan",
+    "plan_host",
+    "plan_stack",
+    "stack_from_json",
+    "to_json",
+]

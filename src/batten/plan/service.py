@@ -1,0 +1,241 @@
+"""One service: base, definition and profile put together, then its limits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from batten.plan import limits, profile
+from batten.plan.interpolate import interpolate
+from batten.plan.model import FilesMount, Finding, ServicePlan, Tmpfs
+from batten.plan.schema import At
+from batten.plan.tunables import tune
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batten.plan.base import BaseService
+    from batten.plan.definition import ServiceDefinition
+    from batten.plan.model import Capacity, Port
+    from batten.plan.profile import Profile
+
+# For software that batten does not know: it keeps its own user and a writable root, within moderate limits.
+_UNKNOWN_FLOOR = 128 * limits.MIB
+_RESERVATION = 0.6
+_CREDENTIAL_NAME = re.compile(
+    r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIALS?)(?!.*_(FILE|PATH|URL)$)"
+)
+_CREDENTIAL_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A service before its limits: all that does not depend on how much memory it gets."""
+
+    plan: ServicePlan
+    profile: Profile
+    request: limits.Request
+    base_command: tuple[str, ...] | None
+    command_add: tuple[str, ...]
+    own_environment: Mapping[str, str | None]
+    known: bool
+
+
+def ids(user: str | None) -> tuple[int | None, int | None]:
+    """Return uid and gid of a numeric ``uid`` or ``uid:gid``; without a gid it is the uid's number. Else None twice."""
+    if user is None or not re.fullmatch(r"\d+(:\d+)?", user):
+        return None, None
+    uid, _, gid = user.partition(":")
+    return int(uid), int(gid or uid)
+
+
+def draft(
+    base: BaseService,
+    own: ServiceDefinition,
+    known: Profile | None,
+    image: str,
+    ports: tuple[Port, ...],
+    variables: Mapping[str, str],
+    at: At,
+) -> Draft:
+    """Decide everything about a service but its limits. ``image`` is the reference to run; ``known`` its profile."""
+    facts = known or _unknown(base.user)
+    facts = replace(facts, **_overrides(own.given))
+    user = facts.user if facts.user is not None else base.user
+    uid, gid = ids(user)
+    drop = known is not None or (uid is not None and uid > 0)
+    environment = {
+        name: value if value is None else interpolate(value, variables, at.key("environment").key(name))
+        for name, value in own.environment.items()
+    }
+    memory = own.memory or facts.memory
+    networks = own.networks if own.networks is not None else base.networks or ("default",)
+    plan = ServicePlan(
+        name=base.name,
+        profile=known.name if known else None,
+        service_class=facts.service_class,
+        image=image,
+        build=base.build,
+        memory_bytes=0,
+        cpus=0,
+        pids=own.pids or facts.pids,
+        shm_bytes=facts.shm_bytes,
+        user=user,
+        group_add=facts.group_add,
+        read_only=facts.read_only,
+        tmpfs=tuple(_tmpfs(item, uid, gid) for item in facts.writable if item.tmpfs_bytes),
+        cap_add=facts.cap_add,
+        cap_drop=("ALL",) if drop else (),
+        healthcheck=own.healthcheck or facts.healthcheck,
+        init=facts.init,
+        restart="no" if facts.service_class == "batch" else "unless-stopped",
+        stop_grace_seconds=facts.stop_grace_seconds,
+        entrypoint=own.entrypoint if own.entrypoint is not None else facts.entrypoint,
+        networks=tuple(dict.fromkeys((*networks, "egress") if own.egress else networks)),
+        ports=ports,
+        files=FilesMount(own.files_mount) if own.files_mount else None,
+        secrets=tuple(sorted(own.secrets)),
+        volumes={**base.volumes, **own.volumes},
+        extra_volumes=_mounts(base, own),
+        reload=facts.reload,
+        migrates=own.migrates,
+        log_format=facts.log_format,
+        log_parser=facts.log_parser,
+        stateful=facts.stateful,
+        data_version=facts.data_version,
+        dump=facts.dump,
+    )
+    command = own.command if own.command is not None else base.command
+    if own.command is not None:
+        command = tuple(interpolate(word, variables, at.key("command")) for word in own.command)
+    return Draft(
+        plan=plan,
+        profile=facts,
+        request=limits.Request(memory.floor, memory.weight, memory.cap),
+        base_command=command,
+        command_add=(*facts.command_add, *(interpolate(word, variables, at) for word in own.command_add)),
+        own_environment=environment,
+        known=known is not None,
+    )
+
+
+def finish(made: Draft, own: ServiceDefinition, memory: int, capacity: Capacity, host_cpus: float) -> ServicePlan:
+    """Give a draft its limits and what follows from them."""
+    facts = made.profile
+    nofile = own.nofile or facts.nofile
+    tuned = tune(facts.tunables, memory, At(f"profile {facts.name}"))
+    environment = {**facts.environment, **tuned.environment, **made.own_environment}
+    added = (*made.command_add, *tuned.arguments)
+    command = made.base_command if made.base_command is not None else facts.command
+    # What nothing is said of stays the base's own. An entrypoint of ours clears the image's own command.
+    said = added or own.command is not None or made.plan.entrypoint is not None
+    return replace(
+        made.plan,
+        memory_bytes=memory,
+        memory_reservation_bytes=int(memory * _RESERVATION) // limits.MIB * limits.MIB,
+        cpus=min(own.cpus, host_cpus) if own.cpus else limits.cpus(host_cpus, facts.cpus_weight, facts.cpus_cap),
+        nofile=min(nofile, capacity.nofile_hard) if nofile else None,
+        oom_score_adj=limits.oom_score_adj(facts.oom_score_adj, capacity.oom_score_adj_min),
+        environment=dict(sorted(environment.items())),
+        command=(*(command or ()), *added) if said and (command or added) else None,
+        tunables=tuned.values,
+    )
+
+
+def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
+    """Return what a person should know of one service."""
+    plan = made.plan
+    found = []
+    if not made.known:
+        dropped = "all capabilities dropped" if plan.cap_drop else "the engine's default capabilities"
+        found.append(
+            Finding(
+                "warning",
+                where,
+                f"no profile knows {plan.image}: it keeps its user and a writable root, with {dropped}",
+                f"add {plan.image} to a profile's images, or name one: services.{plan.name}.profile in batten.yaml",
+            )
+        )
+    if plan.healthcheck is None and not base.has_healthcheck and plan.service_class != "batch":
+        found.append(
+            Finding(
+                "warning",
+                where,
+                "no health check: nothing can wait for this service or tell that it hangs",
+                f"add services.{plan.name}.healthcheck to batten.yaml",
+            )
+        )
+    if not plan.build and profile.split_image(plan.image)[1] in (None, "latest") and "@" not in plan.image:
+        found.append(
+            Finding(
+                "warning",
+                where,
+                f"{plan.image} names no fixed version: every pull may bring another",
+                f"set stack_images.{plan.name} to a tag or a digest",
+            )
+        )
+    for name, value in base.environment.items():
+        replaced = {**made.profile.environment, **made.own_environment}
+        if value and name not in replaced and (_CREDENTIAL_NAME.search(name) or _CREDENTIAL_URL.search(value)):
+            found.append(
+                Finding(
+                    "warning",
+                    where,
+                    f"the base gives {name} in the environment, where docker inspect shows it",
+                    f"deliver it under services.{plan.name}.secrets and set environment.{name} to null in batten.yaml",
+                )
+            )
+    found.extend(
+        Finding(
+            "warning",
+            where,
+            f"{plan.image} writes to {item.path}, where no volume is mounted",
+            f"add services.{plan.name}.volumes: {{NAME: {item.path}}} to batten.yaml",
+        )
+        for item in made.profile.writable
+        if not item.tmpfs_bytes and plan.read_only and not _covered(item.path, plan)
+    )
+    return found
+
+
+def _unknown(user: str | None) -> Profile:
+    return profile.Profile(
+        name="unknown",
+        images=(),
+        service_class="application",
+        memory=profile.Memory(_UNKNOWN_FLOOR),
+        user=user,
+        read_only=False,
+        init=False,
+    )
+
+
+def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the definition's keys into the profile's fields."""
+    values = {key: value for key, value in given.items() if key not in ("writable", "stop_grace")}
+    if "writable" in given:
+        values["writable"] = profile.writable(given["writable"])
+    if "stop_grace" in given:
+        values["stop_grace_seconds"] = profile.whole_seconds(given["stop_grace"])
+    return values
+
+
+def _tmpfs(item: profile.Writable, uid: int | None, gid: int | None) -> Tmpfs:
+    """A path that not everyone may write belongs to whom the profile says, else to the service's user."""
+    mode = item.mode or "1777"
+    owner = ids(item.owner) if item.owner else (None, None) if mode == "1777" else (uid, gid)
+    return Tmpfs(item.path, item.tmpfs_bytes or 0, mode, *owner)
+
+
+def _mounts(base: BaseService, own: ServiceDefinition) -> tuple[str, ...]:
+    """The definition's mounts, or the base's binds but for those whose place something else takes."""
+    if own.mounts is not None:
+        return own.mounts
+    taken = {own.files_mount, *own.volumes.values()}
+    return tuple(bind for bind in base.binds if bind.split(":")[1] not in taken)
+
+
+def _covered(path: str, plan: ServicePlan) -> bool:
+    targets = [*plan.volumes.values(), *(mount.split(":")[1] for mount in plan.extra_volumes)]
+    return any(f"{path}/".startswith(f"{target.rstrip('/')}/") for target in targets)

@@ -1,0 +1,370 @@
+"""From settings and a host's capacity to plans: one stack, one host, all hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batten.errors import BattenError
+from batten.plan import limits, service
+from batten.plan.base import Base, check_services, load_base
+from batten.plan.definition import Definition, ServiceDefinition, load_definition
+from batten.plan.model import Capacity, Finding, HostPlan, Plan, Port, ServicePlan, StackPlan, VolumePlan
+from batten.plan.profile import Profiles, load_profiles
+from batten.plan.schema import At
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batten.plan.definition import PublicPort
+    from batten.plan.settings import StackSettings
+
+# Every container, network and volume that batten makes carries labels that start so.
+LABEL_PREFIX = "io.batten."
+_NOTHING = ServiceDefinition()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that one stack's plan is made of."""
+
+    base: Base
+    definition: Definition
+    profiles: Profiles
+    variables: Mapping[str, str]
+
+
+def load_inputs(settings: StackSettings) -> Inputs:
+    """Read base, definition and profiles: all that planning reads from disk."""
+    definition = load_definition(
+        settings.definition, sections=settings.sections, services=settings.services, secrets=settings.secrets
+    )
+    host, port = settings.postgres_host, settings.postgres_port
+    if not settings.managed_postgres:
+        host, port = (definition.postgres or {}).get("service", "postgres"), 5432
+    variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
+    base = load_base(settings.base, variables, settings.profiles)
+    return Inputs(base, definition, load_profiles(settings.profiles_directory), variables)
+
+
+def plan_stack(
+    settings: StackSettings, capacity: Capacity, previous: StackPlan | None = None, inputs: Inputs | None = None
+) -> tuple[StackPlan, tuple[Finding, ...]]:
+    """Plan one stack on one host. ``previous`` is the plan that the host runs: it keeps small changes of capacity out.
+
+    Raises BattenError for what cannot be deployed.
+    """
+    host, findings = plan_host(
+        [settings],
+        capacity,
+        {settings.name: previous} if previous else None,
+        {settings.name: inputs} if inputs else None,
+    )
+    return host.stacks[settings.name], findings
+
+
+def plan_host(
+    stacks: Sequence[StackSettings],
+    capacity: Capacity,
+    previous: Mapping[str, StackPlan] | None = None,
+    inputs: Mapping[str, Inputs] | None = None,
+) -> tuple[HostPlan, tuple[Finding, ...]]:
+    """Plan all of batten's stacks on one host, which share its memory."""
+    names = [settings.name for settings in stacks]
+    known = next((plan.capacity_bytes for plan in (previous or {}).values() if plan.capacity_bytes), None)
+    memory = limits.settle(_declared(capacity, stacks), known)
+    host_cpus = min([capacity.cpus, *(settings.capacity_cpus for settings in stacks if settings.capacity_cpus)])
+    reserved = max((settings.reserve_bytes or 0 for settings in stacks), default=0)
+    reserved = reserved or limits.reserve(limits.rounded(memory))
+    available = limits.budget(memory, reserved, capacity.foreign_bytes, limits.others(capacity.allocated, names))
+
+    read = {settings.name: (inputs or {}).get(settings.name) or load_inputs(settings) for settings in stacks}
+    drafts = {settings.name: _drafts(settings, capacity, read[settings.name]) for settings in stacks}
+    requests = {
+        _key(stack, name): draft.request for stack, services in drafts.items() for name, draft in services.items()
+    }
+    where = f"{', '.join(names)} on {stacks[0].source}" if stacks else ""
+    granted = limits.allocate(requests, available, where)
+
+    planned, findings = {}, []
+    for settings in stacks:
+        own = read[settings.name]
+        services = {
+            name: service.finish(
+                draft,
+                own.definition.services.get(name, _NOTHING),
+                granted[_key(settings.name, name)],
+                capacity,
+                host_cpus,
+            )
+            for name, draft in drafts[settings.name].items()
+        }
+        before = (previous or {}).get(settings.name)
+        planned[settings.name] = _stack(settings, capacity, own, services, memory, before)
+        findings += _findings(settings, own, drafts[settings.name])
+        if before is None and planned[settings.name].project in set(capacity.projects) - {settings.name}:
+            findings.append(_takes_over(settings, planned[settings.name].project))
+    host = HostPlan(
+        memory_bytes=memory,
+        cpus=host_cpus,
+        reserved_bytes=reserved,
+        foreign_bytes=capacity.foreign_bytes + limits.others(capacity.allocated, names),
+        allocated_bytes=sum(granted.values()),
+        stacks=planned,
+        capacity_source=capacity.source,
+    )
+    return host, tuple(findings)
+
+
+def plan(
+    hosts: Mapping[str, tuple[Sequence[StackSettings], Capacity]],
+    previous: Mapping[str, Mapping[str, StackPlan]] | None = None,
+) -> Plan:
+    """Plan every host; ``previous`` maps hosts to the plans of the stacks that they run."""
+    planned, findings = {}, []
+    for name, (stacks, capacity) in sorted(hosts.items()):
+        planned[name], found = plan_host(stacks, capacity, (previous or {}).get(name))
+        findings += [replace(finding, where=f"{name}/{finding.where}") for finding in found]
+    return Plan(planned, tuple(findings))
+
+
+def _key(stack: str, name: str) -> str:
+    return f"{stack}/{name}"
+
+
+def _declared(capacity: Capacity, stacks: Sequence[StackSettings]) -> int:
+    """The host's memory, or less where the inventory's ``stack_capacity`` says so."""
+    return min([capacity.memory_bytes, *(item.capacity_memory_bytes for item in stacks if item.capacity_memory_bytes)])
+
+
+def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict[str, service.Draft]:
+    base, definition = inputs.base, inputs.definition
+    check_services(definition.services, base, At(definition.source, "services"))
+    check_services(dict.fromkeys(definition.removed), base, At(definition.source, "targets"))
+    check_services(settings.images, base, At(settings.source, "stack_images"))
+    drafts = {}
+    for name, based in sorted(base.services.items()):
+        if name in definition.removed:
+            continue
+        own = definition.services.get(name, _NOTHING)
+        at = At(definition.source, f"services.{name}")
+        image = _image(settings, base, name)
+        # An image that stack_images puts in place (a mirror, a build of one's own) is of the family that the base names.
+        family = own.profile or inputs.profiles.family(image) or inputs.profiles.family(based.image or "")
+        made = service.draft(
+            based,
+            own,
+            inputs.profiles.named(family, image, at.key("profile")) if family else None,
+            image,
+            tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity, at.key("ports"))),
+            inputs.variables,
+            at,
+        )
+        build = based.build and name not in settings.images
+        drafts[name] = replace(made, plan=replace(made.plan, build=build))
+    return drafts
+
+
+def _image(settings: StackSettings, base: Base, name: str) -> str:
+    """The image to run; one that is built needs a reference to pull, or leave to build on the host."""
+    based = base.services[name]
+    if name in settings.images:
+        return settings.images[name]
+    if based.build and settings.build != "host":
+        raise BattenError(
+            f"{name} is built from source, and nothing says where its image comes from",
+            f"{base.source}: services.{name}.build",
+            f"set stack_images.{name} to an image that the host can pull, or stack_build: host to build it there",
+        )
+    return based.image or f"{settings.name}-{name}"
+
+
+def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity, at: At) -> list[Port]:
+    addresses = _addresses(wanted, settings, capacity)
+    for address in addresses:
+        if capacity.addresses and address not in capacity.addresses:
+            raise at.error(
+                f"{settings.source} does not own the address {address}",
+                f"use one of {', '.join(capacity.addresses)} in stack_public_addresses or digitalocean_vpc_address",
+            )
+    if not addresses and wanted.on == "private":
+        return []
+    return [Port(wanted.target, wanted.published, address, wanted.protocol) for address in addresses or (None,)]
+
+
+def _addresses(wanted: PublicPort, settings: StackSettings, capacity: Capacity) -> tuple[str, ...]:
+    if wanted.on == "private":
+        return (settings.vpc_address,) if settings.target == "digitalocean" and settings.vpc_address else ()
+    if settings.public_addresses:
+        return settings.public_addresses
+    if settings.target == "digitalocean":
+        public = tuple(address for address in capacity.addresses if ipaddress.ip_address(address).is_global)
+        return public or tuple(address for address in capacity.default_addresses if address != settings.vpc_address)
+    return capacity.default_addresses
+
+
+def _stack(
+    settings: StackSettings,
+    capacity: Capacity,
+    inputs: Inputs,
+    services: Mapping[str, ServicePlan],
+    memory: int,
+    previous: StackPlan | None,
+) -> StackPlan:
+    project = _project(settings, capacity, inputs, previous)
+    services = {
+        name: replace(planned, depends_on=_depends_on(name, services, inputs)) for name, planned in services.items()
+    }
+    used = {network for planned in services.values() for network in planned.networks}
+    return StackPlan(
+        name=settings.name,
+        project=project,
+        target=settings.target,
+        compose_profiles=tuple(sorted(settings.profiles)),
+        services=services,
+        networks={name: inputs.definition.networks.get(name, False) for name in sorted(used)},
+        volumes=_volumes(settings, capacity, inputs.base, services, project),
+        data_directory=settings.data,
+        requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
+        start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
+        removed=inputs.definition.removed,
+        capacity_bytes=memory,
+    )
+
+
+def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) -> dict[str, str]:
+    """Wait for health wherever there is any: the base often says only that a service comes first."""
+    own = inputs.definition.services.get(name, _NOTHING)
+    based = inputs.base.services
+    wanted = own.depends_on if own.depends_on is not None else based[name].depends_on
+    conditions = {}
+    for other, condition in sorted(wanted.items()):
+        if other not in inputs.base.all_services:
+            check_services({other: None}, inputs.base, At(inputs.definition.source, f"services.{name}.depends_on"))
+        if other in services:
+            healthy = services[other].healthcheck is not None or based[other].has_healthcheck
+            upgrade = healthy and condition == "service_started" and own.depends_on is None
+            conditions[other] = "service_healthy" if upgrade else condition
+    return conditions
+
+
+def start_order(depends_on: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Return services in layers: each needs only services of earlier layers. Names a cycle if there is one."""
+    layers: list[tuple[str, ...]] = []
+    left = dict(depends_on)
+    while left:
+        ready = tuple(sorted(name for name, needs in left.items() if not any(need in left for need in needs)))
+        if not ready:
+            cycle = " -> ".join(_cycle(left))
+            raise BattenError(f"services wait for each other: {cycle}", "depends_on", "take one of these out")
+        layers.append(ready)
+        left = {name: needs for name, needs in left.items() if name not in ready}
+    return tuple(layers)
+
+
+def _cycle(left: Mapping[str, Sequence[str]]) -> list[str]:
+    """Follow needs from any service that is left: every one has a need that is left, so a name must come again."""
+    path = [min(left)]
+    while True:
+        following = min(need for need in left[path[-1]] if need in left)
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+
+
+def _project(settings: StackSettings, capacity: Capacity, inputs: Inputs, previous: StackPlan | None) -> str:
+    """The Compose project: as named, as before, else one of this base that already runs here, else the stack's name.
+
+    A running project is of this base if it has every service that no Compose profile turns off, and none besides.
+    """
+    if settings.project:
+        return settings.project
+    if previous:
+        return previous.project
+    if settings.name in capacity.projects:
+        return settings.name
+    least = set(inputs.base.always) - set(inputs.definition.removed)
+    fitting = sorted(
+        name
+        for name, own in capacity.projects.items()
+        if own and least <= set(own) <= set(inputs.base.all_services) and name not in capacity.allocated
+    )
+    if len(fitting) > 1:
+        raise BattenError(
+            f"several running projects look like this stack: {', '.join(fitting)}",
+            f"{settings.source}: stack_project",
+            f"set stack_project to the one to take over, or to {settings.name} for a new one",
+        )
+    return fitting[0] if fitting else settings.name
+
+
+def _volumes(
+    settings: StackSettings, capacity: Capacity, base: Base, services: Mapping[str, ServicePlan], project: str
+) -> dict[str, VolumePlan]:
+    """Named volumes in use, with the owner that their first consumer needs.
+
+    A volume that exists without our label is adopted as it is; one that the base gives a driver or calls external is
+    the base's business; one whose owner nobody knows is left to the engine, which copies the image's owner.
+    """
+    planned: dict[str, VolumePlan] = {}
+    for consumer in sorted(services.values(), key=lambda item: (not item.stateful, item.name)):
+        for name in consumer.volumes:
+            about = base.volumes.get(name, {})
+            if name in planned or about.get("external"):
+                continue
+            engine_name = str(about.get("name") or f"{project}_{name}")
+            labels = capacity.volumes.get(engine_name)
+            ours = labels is None or any(label.startswith(LABEL_PREFIX) for label in labels)
+            uid, gid = service.ids(consumer.user)
+            plain = not about.get("driver_opts") and about.get("driver", "local") == "local"
+            device = f"{settings.data}/{name}" if settings.data and ours and plain and uid is not None else None
+            planned[name] = VolumePlan(engine_name, device, uid, gid)
+    return dict(sorted(planned.items()))
+
+
+def _takes_over(settings: StackSettings, project: str) -> Finding:
+    return Finding(
+        "note",
+        settings.name,
+        f"takes over the running Compose project {project}, with its volumes",
+        f"set stack_project: {settings.name} to start a new one beside it",
+    )
+
+
+def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, service.Draft]) -> list[Finding]:
+    found: list[Finding] = []
+    for name, draft in sorted(drafts.items()):
+        where = f"{settings.name}/{name}"
+        found += service.findings(draft, inputs.base.services[name], where)
+        own = inputs.definition.services.get(name)
+        if inputs.definition.networks and (own is None or own.networks is None):
+            found.append(
+                Finding(
+                    "warning",
+                    where,
+                    "the definition gives this service no networks: it reaches none of the others",
+                    f"add services.{name}.networks to {inputs.definition.source}",
+                )
+            )
+        if inputs.base.services[name].ports and own is None:
+            ports = ", ".join(str(port.published) for port in inputs.base.services[name].ports)
+            found.append(
+                Finding(
+                    "note",
+                    where,
+                    f"the base publishes {ports}; production does not",
+                    f"add services.{name}.ports to batten.yaml if people must reach it, else use a tunnel",
+                )
+            )
+    loose = sorted(name for name, draft in drafts.items() if "@" not in draft.plan.image and not draft.plan.build)
+    if loose:
+        found.append(
+            Finding(
+                "note",
+                settings.name,
+                f"{len(loose)} images are not pinned by digest: {', '.join(loose)}",
+                "set stack_images to references with @sha256:...",
+            )
+        )
+    return found
