@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batten import resources
 from batten.render import template
@@ -44,16 +44,29 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
     )
 
 
-def mounts(service: ServicePlan, stack: str) -> tuple[str, ...]:
-    """Return every mount of a service in Compose's short syntax, sorted by where it appears in the container."""
-    found = {path: f"{name}:{path}" for name, path in service.volumes.items()}
+def mounts(service: ServicePlan, stack: str) -> tuple[Any, ...]:
+    """Return every mount of a service in Compose's syntax, sorted by where it appears in the container.
+
+    Our own directories are in the long syntax, because there the engine can be told not to make what is missing: without
+    the memory mount a container must not start on an empty directory of root's.
+    """
+    found: dict[str, Any] = {path: f"{name}:{path}" for name, path in service.volumes.items()}
     found |= {mount.split(":")[1]: mount for mount in service.extra_volumes}
     if service.files:
-        source = f"/opt/batten/{stack}/files/{service.name}/{service.files.digest}"
-        found[service.files.mount] = f"{source}:{service.files.mount}:ro"
+        found[service.files.mount] = _bind(f"files/{service.name}/{service.files.digest}", service.files.mount, stack)
     if service.secrets:
-        found["/run/secrets"] = f"/opt/batten/{stack}/secrets/{service.name}:/run/secrets:ro"
+        found["/run/secrets"] = _bind(f"secrets/{service.name}", "/run/secrets", stack)
     return tuple(mount for _, mount in sorted(found.items()))
+
+
+def _bind(source: str, target: str, stack: str) -> dict[str, Any]:
+    return {
+        "type": "bind",
+        "source": f"/opt/batten/{stack}/{source}",
+        "target": target,
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
 
 
 def reads_secrets_at_start_only(service: ServicePlan) -> bool:

@@ -1,2 +1,126 @@
-def release(): ...
-def write(): ...
+"""The release: everything that the controller hands to the host, as one JSON object (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from batten.errors import BattenError
+from batten.plan.model import to_json
+from batten.plan.service import ids
+from batten.render.files import files, with_digests
+from batten.render.layers import layers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batten.plan.definition import Definition
+    from batten.plan.model import ServicePlan, StackPlan
+    from batten.plan.settings import StackSettings
+
+_BASE_FILE_LIMIT = 1024 * 1024
+
+
+def release(plan: StackPlan, settings: StackSettings, definition: Definition) -> dict[str, Any]:
+    """Return the release payload of one stack: JSON types only, and the same for equal inputs.
+
+    Reads the base, the user's own files that its binds name, and the files of the definition. Secrets are named in it,
+    never present. Raises BattenError for a file that cannot be read or a template that is wrong.
+    """
+    directory = (settings.definition or settings.base).parent / "files"
+    rendered = files(plan, settings, directory)
+    complete = with_digests(plan, rendered)
+    base_text = _text(settings.base)
+    payload = {
+        "stack": plan.name,
+        "project": plan.project,
+        "target": plan.target,
+        "compose_profiles": sorted(plan.compose_profiles),
+        "layers": [{"name": layer.name, "text": layer.text} for layer in layers(complete, base_text)],
+        "files": {
+            name: {"digest": found.digest, "entries": dict(sorted(found.entries.items()))}
+            for name, found in sorted(rendered.items())
+        },
+        "base_files": base_files(complete, settings.base.parent),
+        "environment": dict(sorted(settings.variables.items())),
+        "plan": to_json(complete),
+        "secrets": secrets(complete, definition),
+        "postgres": definition.postgres,
+    }
+    # Through JSON and back: tuples become lists here, not at the receiver.
+    return dict(json.loads(json.dumps(payload, sort_keys=True)))
+
+
+def secrets(plan: StackPlan, definition: Definition) -> dict[str, Any]:
+    """Return what the host makes, and what it delivers to whom. Only services of the plan get anything."""
+    deliveries = {}
+    for name, service in sorted(plan.services.items()):
+        if not service.secrets:
+            continue
+        uid, gid = owner(service)
+        deliveries[name] = {"uid": uid, "gid": gid, "files": definition.services[name].secrets}
+    return {"generate": definition.secrets, "deliveries": deliveries}
+
+
+def owner(service: ServicePlan) -> tuple[int, int]:
+    """Return the uid and gid that a service's secrets belong to; root's for a service that names no number."""
+    uid, gid = ids(service.user)
+    return uid or 0, gid or 0
+
+
+def base_files(plan: StackPlan, directory: Path) -> dict[str, str]:
+    """Return the user's own files that binds with a relative source name, as base64 by path below the base.
+
+    Raises BattenError for a bind that leaves the base's directory, a missing one, and a file of more than 1 MiB: data
+    does not belong in a release.
+    """
+    found = {}
+    for service in plan.services.values():
+        for mount in service.extra_volumes:
+            source = mount.split(":")[0]
+            if not source.startswith("."):
+                continue
+            place = (directory / source).resolve()
+            if not place.is_relative_to(directory.resolve()) or not place.exists():
+                raise BattenError(
+                    f"{service.name} mounts {source}, which is not beside the base",
+                    str(directory),
+                    "put it there, or mount an absolute path of the host under `mounts` in batten.yaml",
+                )
+            for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                if not path.is_file():
+                    continue
+                if path.stat().st_size > _BASE_FILE_LIMIT:
+                    raise BattenError("a mounted file is larger than 1 MiB", str(path), "use a named volume for data")
+                relative = path.relative_to(directory.resolve()).as_posix()
+                found[relative] = base64.b64encode(path.read_bytes()).decode()
+    return dict(sorted(found.items()))
+
+
+def write(payload: Mapping[str, Any], directory: Path) -> tuple[Path, ...]:
+    """Write a release's layers and mounted files below ``directory``, for reading; return the paths, sorted.
+
+    ``files/SERVICE/DIGEST/NAME`` lies as on the host. Raises BattenError if the directory cannot be written.
+    """
+    texts = {layer["name"]: layer["text"] for layer in payload["layers"]}
+    for service, found in payload["files"].items():
+        texts |= {f"files/{service}/{found['digest']}/{name}": text for name, text in found["entries"].items()}
+    written = []
+    for name, text in sorted(texts.items()):
+        path = directory / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BattenError(f"cannot write: {error.strerror}", str(path), "choose another --out") from error
+        written.append(path)
+    return tuple(written)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BattenError("cannot read the base", str(path), "correct stack_base") from error

@@ -1,2 +1,0 @@
--- Mounted over development's scripts, which make roles with known passwords. In production batten-host makes the roles
--- and databases that batten.yaml names, once the server runs.
