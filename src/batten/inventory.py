@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,17 @@ def known_names(roles: Path) -> frozenset[str]:
     """Return the variables that some role's ``argument_specs`` document, over all entry points."""
     names: set[str] = set()
     for file in sorted(roles.glob("*/meta/argument_specs.yml")):
-        specs: dict[str, Any] = yaml.load(file.read_bytes(), Loader=_YamlLoader)["argument_specs"]
+        specs: dict[str, Any] = yaml.load(file.read_bytes(), Loader=_SpecsLoader)["argument_specs"]  # noqa: S506
         for entry in specs.values():
             names.update(entry.get("options", {}))
     return frozenset(names)
 
 
-_YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class _SpecsLoader(yaml.CSafeLoader):
+    """A safe loader to which a value under one of Ansible's tags, such as ``!unsafe``, is nothing: names are read."""
+
+
+_SpecsLoader.add_multi_constructor("!", lambda *_: None)
 
 
 def check_names(names: Iterable[str], known: Collection[str], where: str) -> None:
@@ -34,4 +40,81 @@ def check_names(names: Iterable[str], known: Collection[str], where: str) -> Non
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             fix = f"write {near[0]}" if near else "remove it; docs/variables.md lists what there is"
-            if known: raise BattenError(f"unknown variable {name!r}{hint}", where, fix)
+            raise BattenError(f"unknown variable {name!r}{hint}", where, fix)
+
+
+@dataclass(frozen=True)
+class NewInventory:
+    """The answers that a new inventory is made of."""
+
+    target: str
+    host: str
+    user: str
+    domain: str
+    name: str = "app"
+    base: str | None = None
+    acme_email: str | None = None
+    postgres_host: str | None = None
+    postgres_ca: str | None = None
+    vpc_address: str | None = None
+    volume: str | None = None
+
+
+def inventory_files(new: NewInventory, directory: Path) -> dict[str, str]:
+    """Return the files of a new inventory, by path below ``directory``: its host, and its variables with what each is.
+
+    Files that it names are written as seen from the inventory, so that it works from every working directory.
+    """
+
+    def beside(file: str | None) -> str | None:
+        return file and "{{ inventory_dir }}/" + os.path.relpath(Path(file).expanduser(), directory)
+
+    connection = {"ansible_host": new.host, "ansible_user": new.user}
+    hosts = {"stack": {"hosts": {new.name: connection}}}
+    variables: list[tuple[str, Any, str]] = [
+        ("stack_name", new.name, "The Compose project, and the name below /opt/batten on the host."),
+        ("stack_target", new.target, "selfhosted or digitalocean: which of the target layers is laid over the base."),
+        ("stack_base", beside(new.base), "Your compose.yaml; batten never edits it. Its batten.yaml lies beside it."),
+        ("stack_domain", new.domain, "Where people reach it."),
+        (
+            "stack_tls",
+            "acme" if new.acme_email else "internal",
+            "acme: certificates from Let's Encrypt, needs stack_acme_email. internal: Caddy's own authority.",
+        ),
+        ("stack_acme_email", new.acme_email, "The certificate authority writes to this address."),
+    ]
+    if new.target == "digitalocean":
+        variables += [
+            (
+                "digitalocean_managed_postgres",
+                bool(new.postgres_host),
+                "true: the managed cluster; false: a container.",
+            ),
+            ("digitalocean_postgres_host", new.postgres_host, "The cluster's private host name."),
+            ("digitalocean_postgres_ca", beside(new.postgres_ca), "The cluster's CA certificate."),
+            ("digitalocean_vpc_address", new.vpc_address, "The droplet's address on its VPC."),
+            (
+                "digitalocean_volume",
+                new.volume,
+                "The block volume that holds the data; it must be mounted at /mnt/NAME.",
+            ),
+        ]
+    text = "\n".join(f"# {why}\n{_yaml({name: value})}" for name, value, why in variables if value is not None)
+    return {
+        "hosts.yml": f"---\n{_yaml(hosts)}",
+        "group_vars/stack.yml": f"---\n{text}",
+    }
+
+
+def write_inventory(directory: Path, files: Mapping[str, str]) -> None:
+    """Write a new inventory; raise :class:`BattenError`, and write nothing, where something is already."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise BattenError("there is something already", str(directory), "give another directory with --out")
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, allow_unicode=True)

@@ -116,7 +116,9 @@ class Progress:
     one plain line. With ``verbosity`` Ansible's own output is passed on instead.
     """
 
-    def __init__(self, out: TextIO | None = None, verbosity: int = 0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, out: TextIO | None = None, verbosity: int = 0, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.out = out or sys.stderr
         self.verbosity = verbosity
         self.now = now

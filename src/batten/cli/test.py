@@ -1,8 +1,8 @@
 """Everything CI runs, in a checkout: linters, unit, contract and host tests, molecule. Asks nothing.
 
-  batten test                 all stages
-  batten test lint unit       some of them
-  batten test unit -k NAME    tests whose name holds NAME
+batten test                 all stages
+batten test lint unit       some of them
+batten test unit -k NAME    tests whose name holds NAME
 """
 
 from __future__ import annotations

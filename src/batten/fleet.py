@@ -1,0 +1,144 @@
+"""From an inventory to the plans of its hosts: reads variables, decides where each host's capacity comes from, plans."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from batten import runner
+from batten.errors import BattenError
+from batten.plan.model import Capacity, Plan, StackPlan, stack_from_json
+from batten.plan.settings import StackSettings
+from batten.plan.stack import plan
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of a host: its capacity, and the plans of the stacks that it runs, by name."""
+
+    capacity: Capacity
+    plans: Mapping[str, StackPlan] = field(default_factory=dict)
+
+
+Ask = Callable[[list[str]], Mapping[str, Observed]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Capacity from the command line: bytes and processors; None where nothing is given."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+def settings_of(
+    inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None
+) -> dict[str, StackSettings]:
+    """Return the settings of each host of the inventory. Relative paths are below the inventory's directory."""
+    root = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
+    hosts = runner.load_hosts(inventory, limit, extra)
+    return {
+        host: StackSettings.from_variables(variables, source=f"{inventory}: {host}", root=root.resolve())
+        for host, variables in hosts.items()
+    }
+
+
+def plan_inventory(inventory: str, limit: str | None = None, given: Given | None = None) -> Plan:
+    """Return the plan of every host of an inventory; hosts are asked only where nothing else tells their capacity.
+
+    Raises :class:`~batten.errors.BattenError` for what cannot be deployed, or a host that cannot be asked.
+    """
+    settings = settings_of(inventory, limit)
+    observed = observe(settings, given or Given(), read_record, lambda hosts: ask_hosts(inventory, hosts))
+    return plan(
+        {host: ([settings[host]], observed[host].capacity) for host in settings},
+        {host: observed[host].plans for host in settings},
+    )
+
+
+def observe(
+    settings: Mapping[str, StackSettings], given: Given, recorded: Callable[[str], Observed | None], ask: Ask
+) -> dict[str, Observed]:
+    """Return what is known of each host: from the command line, else the inventory, else the last run, else by asking.
+
+    A value of the command line stands whatever the others say of the rest.
+    """
+    known: dict[str, Observed] = {}
+    for host, stack in settings.items():
+        memory = given.memory_bytes or stack.capacity_memory_bytes
+        cpus = given.cpus or stack.capacity_cpus
+        if memory and cpus:
+            by_hand = given.memory_bytes or given.cpus
+            known[host] = Observed(Capacity(memory, cpus, source="the command line" if by_hand else "the inventory"))
+        elif record := recorded(host):
+            date = record.capacity.observed_at or "an unknown date"
+            known[host] = replace(record, capacity=replace(record.capacity, source=f"the run of {date}"))
+    if unknown := [host for host in settings if host not in known]:
+        known |= ask(unknown)
+    return {host: _with(known[host], given) for host in settings}
+
+
+def _with(observed: Observed, given: Given) -> Observed:
+    capacity = observed.capacity
+    return replace(
+        observed,
+        capacity=replace(
+            capacity,
+            memory_bytes=given.memory_bytes or capacity.memory_bytes,
+            cpus=given.cpus or capacity.cpus,
+        ),
+    )
+
+
+def record_path(host: str) -> Path:
+    """Return where the last run kept a host's capacity (XDG Base Directory Specification: ``$XDG_STATE_HOME``)."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "batten" / "capacity" / f"{host}.json"
+
+
+def read_record(host: str) -> Observed | None:
+    """Return what the last run kept of a host; None if there is nothing, or nothing that can be read."""
+    try:
+        return observed_from(json.loads(record_path(host).read_text()))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def observed_from(data: Mapping[str, Any]) -> Observed:
+    """Return an Observed from what ``batten.core.capacity`` returns, passing over keys of another version's Capacity."""
+    known = {field.name for field in fields(Capacity)}
+    capacity = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in data["capacity"].items()
+        if key in known
+    }
+    plans = {name: stack_from_json(stack) for name, stack in data.get("plans", {}).items()}
+    return Observed(Capacity(**capacity), plans)
+
+
+def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
+    """Ask hosts for their capacity, through the module ``batten.core.capacity``; they are not changed."""
+    found: dict[str, Observed] = {}
+    problems: list[str] = []
+
+    def on_event(event: Mapping[str, Any]) -> None:
+        data = event.get("event_data", {})
+        result = data.get("res") or {}
+        if event.get("event") == "runner_on_ok" and "capacity" in result:
+            found[data["host"]] = observed_from(result)
+        elif event.get("event") in ("runner_on_failed", "runner_on_unreachable"):
+            problems.append(f"{data['host']}: {str(result.get('msg', '')).strip()}")
+
+    runner.run_module("batten.core.capacity", inventory, limit=",".join(hosts), on_event=on_event)
+    missing = [host for host in hosts if host not in found]
+    if missing:
+        raise BattenError(
+            "no capacity is known, and these hosts did not answer: " + "; ".join(problems or missing),
+            inventory,
+            "give --memory and --cpus, or set stack_capacity: {memory: 8G, cpus: 4} in the inventory",
+        )
+    return found
