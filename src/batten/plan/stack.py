@@ -150,7 +150,7 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
         own = definition.services.get(name, _NOTHING)
         at = At(definition.source, f"services.{name}")
         image = _image(settings, base, name)
-        # An image that stack_images puts in place (a mirror, a build of one's own) is of the family that the base names.
+        # An image that stack_images puts in place (a mirror, one's own build) is of the family that the base names.
         family = own.profile or inputs.profiles.family(image) or inputs.profiles.family(based.image or "")
         made = service.draft(
             based,
