@@ -1,0 +1,66 @@
+"""Health checks: there, as planned, and passing now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batten.verify.catalogue import control
+from batten.verify.model import LiveContainer, Verdict, fails, holds, not_applicable
+
+if TYPE_CHECKING:
+    from batten.plan.model import Healthcheck, ServicePlan
+
+
+@control("health.check", "The service has a health check", cis="5.27")
+def present(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if is_one_shot(expected):
+        return not_applicable("runs once and ends")
+    test = (live.config.get("Healthcheck") or {}).get("Test") or []
+    if not test or test == ["NONE"]:
+        return fails("no health check: the engine cannot tell whether it works")
+    return holds(" ".join(test))
+
+
+@control("health.check-planned", "The health check is the planned one", cis="5.27")
+def planned(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if expected.healthcheck is None:
+        return not_applicable("the plan leaves the base's own health check")
+    want = in_engine_words(expected.healthcheck)
+    have = live.config.get("Healthcheck") or {}
+    different = [f"{key} is {have.get(key)}, planned {value}" for key, value in want.items() if have.get(key) != value]
+    return fails("; ".join(different)) if different else holds("test, times and retries are the planned ones")
+
+
+@control("health.healthy", "The service is healthy now", cis="5.27", needs_process=True)
+def healthy(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if is_one_shot(expected):
+        return not_applicable("runs once and ends")
+    health = live.state.get("Health")
+    if not health:
+        return fails("no health check has run")
+    log = health.get("Log") or []
+    if health.get("Status") == "healthy":
+        return holds(f"healthy, {len(log)} probes on record")
+    last = " ".join(str(log[-1].get("Output", "")).split())[:200] if log else "no probe has ended yet"
+    return fails(f"{health.get('Status')}, {health.get('FailingStreak', 0)} failed in a row: {last}")
+
+
+def is_one_shot(expected: ServicePlan) -> bool:
+    """A service that runs once and ends, such as a migration."""
+    return expected.service_class == "batch" and expected.restart in ("no", "on-failure")
+
+
+def in_engine_words(check: Healthcheck) -> dict[str, Any]:
+    """The plan's health check as ``docker inspect`` shows it: durations in nanoseconds."""
+
+    def nanoseconds(seconds: float) -> int:
+        return round(seconds * 1e9)
+
+    return {
+        "Test": list(check.test),
+        "Interval": nanoseconds(check.interval_seconds),
+        "Timeout": nanoseconds(check.timeout_seconds),
+        "Retries": check.retries,
+        "StartPeriod": nanoseconds(check.start_period_seconds),
+        "StartInterval": nanoseconds(check.start_interval_seconds),
+    }

@@ -1,0 +1,50 @@
+"""Logs: they go to a journal that survives a reboot, is bounded, and drops nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batten.verify.catalogue import control
+from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds
+
+if TYPE_CHECKING:
+    from batten.plan.model import ServicePlan, StackPlan
+
+
+@control("logging.driver", "The service logs to the journal", cis="2.13")
+def driver(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    return equal("LogConfig.Type", "journald", live.host_config["LogConfig"]["Type"])
+
+
+@control("logging.readable", "The service's log lines are in the journal", needs_process=True)
+def readable(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if live.id in live.host.logged:
+        return holds(f"read them with: journalctl CONTAINER_NAME={live.name}")
+    return fails("the journal has no line of this container")
+
+
+@control("logging.journal-persistent", "The journal survives a reboot", scope="host")
+def persistent(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    storage = live.journal.get("Storage", "auto")  # journald.conf(5): auto is persistent if the directory exists
+    kept = storage == "persistent" or (storage == "auto" and "directory" in live.journal)
+    evidence = f"Storage={storage}, /var/log/journal {'exists' if 'directory' in live.journal else 'is missing'}"
+    return holds(evidence) if kept and "directory" in live.journal else fails(evidence)
+
+
+@control("logging.journal-bounded", "The journal cannot fill the disk", scope="host")
+def bounded(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    size = live.journal.get("SystemMaxUse")
+    return holds(f"SystemMaxUse={size}") if size else fails("SystemMaxUse is not set")
+
+
+@control("logging.journal-complete", "The journal drops no line of the engine", scope="host")
+def complete(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    """Container lines come from docker.service, and journald limits each unit: journald.conf(5)."""
+    unit = live.units.get("docker.service", {}).get("LogRateLimitIntervalUSec", "")
+    if live.journal.get("RateLimitIntervalSec") in ("0", "0s") or live.journal.get("RateLimitBurst") == "0":
+        return holds("journald limits no unit")
+    return (
+        holds("docker.service has no limit")
+        if unit == "0"
+        else fails(f"docker.service has LogRateLimitIntervalSec={unit or 'unset'}, so a burst loses lines")
+    )

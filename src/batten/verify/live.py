@@ -1,0 +1,187 @@
+"""One batch of live reads of a host: the script, and what its text means."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from batten.errors import BattenError
+from batten.verify.model import FileStat, Listener, LiveHost, LiveProcess, ProcessStatus
+
+SCRIPT = Path(__file__).with_name("reads.sh")
+
+
+class CommandResult(Protocol):
+    rc: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[[str], CommandResult]
+
+
+def read(name: str, run: Run, projects: Mapping[str, str], inventory: str | None = None) -> LiveHost:
+    """Read one host in one round trip.
+
+    :param run: runs a shell command on the host and returns rc, stdout and stderr (testinfra's ``host.run``).
+    :param projects: stack name to Compose project name.
+    :raises BattenError: the host does not answer, sudo asks for a password, or its Docker engine is down.
+    """
+    boundary = f"batten-{secrets.token_hex(8)}"
+    try:
+        result = run(command(boundary, projects))
+    except Exception as error:  # each testinfra backend raises its own kind
+        raise unreachable(name, last_line(str(error)), inventory) from error
+    if f"{boundary} host" not in result.stdout or f"{boundary} end" not in result.stdout:
+        if "sudo:" in result.stderr:
+            raise BattenError(
+                f"verify needs root, and sudo refused: {last_line(result.stderr)}",
+                name,
+                "allow sudo without a password there, or connect as root",
+            )
+        raise unreachable(name, last_line(result.stderr) or f"exit status {result.rc}", inventory)
+    return parse(name, result.stdout, boundary)
+
+
+def command(boundary: str, projects: Mapping[str, str]) -> str:
+    """The shell command: the script as root, through sudo where the connection is not root's."""
+    words = [boundary, *(word for pair in sorted(projects.items()) for word in pair)]
+    script = f"sh -c {shlex.quote(SCRIPT.read_text())} sh {shlex.join(words)}"
+    return f'if [ "$(id -u)" = 0 ]; then {script}; else sudo -n {script}; fi'
+
+
+def unreachable(name: str, why: str, inventory: str | None) -> BattenError:
+    where = f" -i {inventory}" if inventory else ""
+    return BattenError(f"the host cannot be reached: {why}", name, f"ansible {name}{where} -m ping")
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
+
+
+def parse(name: str, text: str, boundary: str) -> LiveHost:
+    """Turn the batch's text into values.
+
+    :raises BattenError: Docker did not answer on that host.
+    """
+    sections = {tuple(words): body for words, body in split(text, boundary)}
+
+    def one(*words: str) -> str:
+        return sections.get(words, "")
+
+    info = _json(one("info"))
+    if not isinstance(info, dict) or not info.get("ServerVersion"):
+        why = (info or {}).get("ServerErrors") if isinstance(info, dict) else last_line(one("info"))
+        raise BattenError(
+            f"the Docker engine does not answer: {why}",
+            name,
+            "systemctl status docker on that host; install or repair it with ansible-playbook site.yml",
+        )
+    daemon = _json(one("daemon.json")) if one("daemon.json").strip() else {}
+    return LiveHost(
+        name=name,
+        facts=dict(_pairs(one("host"), " ")),
+        info=info,
+        daemon=daemon if isinstance(daemon, dict) else None,
+        inspects=tuple(_json(one("containers")) or ()),
+        processes={words[1]: _process(body) for words, body in sections.items() if words[0] == "process"},
+        networks=tuple(_json(one("networks")) or ()),
+        volumes=tuple(_json(one("volumes")) or ()),
+        published=tuple(_json(line) or {} for line in one("published").splitlines() if line.strip()),
+        listeners=tuple(_listeners(one("listeners"))),
+        journal=dict(_pairs(one("journal"), "=")),
+        logged=frozenset(one("logged").split()),
+        units=_units(one("units")),
+        files={stat.path: stat for stat in _stats(one("files"))},
+        trees={(words[1], words[2]): tuple(_found(body)) for words, body in sections.items() if words[0] == "tree"},
+        secret_mounts={words[1]: body.strip() for words, body in sections.items() if words[0] == "mount"},
+    )
+
+
+def split(text: str, boundary: str) -> Iterator[tuple[list[str], str]]:
+    """Yield each section's words and body."""
+    for chunk in text.split(f"\n{boundary} ")[1:]:
+        head, _, body = chunk.partition("\n")
+        yield head.split(), body
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        key, found, value = line.partition(separator)
+        if found:
+            yield key.strip(), value.strip()
+
+
+def _process(body: str) -> LiveProcess:
+    values: dict[str, str] = {}
+    members: list[ProcessStatus] = []
+    for key, value in _pairs(body, " "):
+        if key != "process":
+            values[key] = value
+        elif status := _status(value):
+            members.append(status)
+    soft, hard = ([*values.pop("nofile", "").split(), "", ""])[:2]
+    return LiveProcess(
+        apparmor=values.pop("apparmor", ""),
+        oom_score_adj=int(values.pop("oom_score_adj", "0") or 0),
+        nofile=(soft, hard),
+        cgroup=values,
+        processes=tuple(members),
+    )
+
+
+def _status(text: str) -> ProcessStatus | None:
+    """One process; None for one that ended while it was read."""
+    fields = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    if "CapEff" not in fields:
+        return None
+    return ProcessStatus(
+        name=fields["Name"].strip(),
+        uid=int(fields["Uid"].split()[1]),  # real, effective, saved, filesystem: proc_pid_status(5)
+        cap_bounding=int(fields["CapBnd"], 16),
+        cap_effective=int(fields["CapEff"], 16),
+        no_new_privileges=fields.get("NoNewPrivs", "0").strip() == "1",
+        seccomp=int(fields.get("Seccomp", "0")),
+    )
+
+
+def _listeners(text: str) -> Iterator[Listener]:
+    for line in text.splitlines():
+        columns = line.split()
+        if len(columns) < 5:
+            continue
+        address, _, port = columns[4].rpartition(":")
+        if not port.isdigit():
+            continue
+        programs = tuple(sorted(set(re.findall(r'\("([^"]+)"', line))))
+        yield Listener(columns[0], address.strip("[]").partition("%")[0], int(port), programs)
+
+
+def _units(text: str) -> dict[str, dict[str, str]]:
+    blocks = (dict(_pairs(block, "=")) for block in text.strip().split("\n\n"))
+    return {block["Id"]: block for block in blocks if "Id" in block}
+
+
+def _stats(text: str) -> Iterator[FileStat]:
+    for line in text.splitlines():
+        kind, mode, uid, gid, user, group, path = line.split("|", 6)
+        yield FileStat(path, kind, int(mode, 8), int(uid), int(gid), user, group)
+
+
+def _found(text: str) -> Iterator[FileStat]:
+    for line in text.splitlines():
+        if line.count("|") >= 4:
+            kind, mode, uid, gid, path = line.split("|", 4)
+            yield FileStat(path, kind, int(mode, 8), int(uid), int(gid))

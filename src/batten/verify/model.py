@@ -1,0 +1,224 @@
+"""What the controls read and what they say: plain values, built from one batch of live reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Status = Literal["pass", "fail", "waived", "not_applicable"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one control found. ``evidence`` is one line for a person; it never holds a secret's value."""
+
+    status: Status
+    evidence: str
+
+
+def holds(evidence: str) -> Verdict:
+    return Verdict("pass", evidence)
+
+
+def fails(evidence: str) -> Verdict:
+    return Verdict("fail", evidence)
+
+
+def not_applicable(evidence: str) -> Verdict:
+    return Verdict("not_applicable", evidence)
+
+
+def equal(name: str, planned: Any, live: Any) -> Verdict:
+    """Hold if both are equal; the evidence gives both values either way."""
+    return holds(f"{name} {live}") if live == planned else fails(f"{name} is {live}, planned {planned}")
+
+
+def all_of(*verdicts: Verdict) -> Verdict:
+    """The failures if there are any; otherwise what held; ``not_applicable`` only if nothing else was said."""
+    for status in ("fail", "pass"):
+        chosen = [verdict.evidence for verdict in verdicts if verdict.status == status]
+        if chosen:
+            return Verdict(status, "; ".join(chosen))
+    return not_applicable("; ".join(verdict.evidence for verdict in verdicts))
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """One process of a container, from ``/proc/PID/status``. Capability sets are bit masks."""
+
+    name: str
+    uid: int
+    cap_bounding: int
+    cap_effective: int
+    no_new_privileges: bool
+    seccomp: int
+
+
+@dataclass(frozen=True)
+class LiveProcess:
+    """What the kernel enforces on a running container.
+
+    ``cgroup`` holds the files of its control group by name (v1 or v2), ``nofile`` soft and hard limit of its first
+    process, ``processes`` every process in the control group.
+    """
+
+    cgroup: Mapping[str, str]
+    nofile: tuple[str, str]
+    oom_score_adj: int
+    apparmor: str
+    processes: tuple[ProcessStatus, ...]
+
+
+@dataclass(frozen=True)
+class LiveContainer:
+    """One container: the engine's account (``inspect``) and the kernel's (``process``, None unless it runs)."""
+
+    inspect: Mapping[str, Any]
+    process: LiveProcess | None
+    host: LiveHost
+
+    @property
+    def id(self) -> str:
+        return str(self.inspect["Id"])
+
+    @property
+    def name(self) -> str:
+        return str(self.inspect["Name"]).lstrip("/")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.inspect["Config"].get("Labels") or {}
+
+    @property
+    def project(self) -> str:
+        return self.labels.get("com.docker.compose.project", "")
+
+    @property
+    def service(self) -> str:
+        return self.labels.get("com.docker.compose.service", "")
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.inspect["Config"]  # type: ignore[no-any-return]
+
+    @property
+    def host_config(self) -> Mapping[str, Any]:
+        return self.inspect["HostConfig"]  # type: ignore[no-any-return]
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        return self.inspect["State"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """``kind`` is ``find``'s letter or ``stat``'s words; ``mode`` the permission bits."""
+
+    path: str
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    user: str = ""
+    group: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.user or self.uid}:{self.group or self.gid} {self.mode:04o}"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listening socket and the programs that hold it."""
+
+    protocol: str
+    address: str
+    port: int
+    programs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}/{self.protocol} by {', '.join(self.programs) or 'the kernel'}"
+
+
+@dataclass(frozen=True)
+class LiveHost:
+    """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties."""
+
+    name: str
+    facts: Mapping[str, str]
+    info: Mapping[str, Any]
+    daemon: Mapping[str, Any] | None
+    inspects: tuple[Mapping[str, Any], ...]
+    processes: Mapping[str, LiveProcess]
+    networks: tuple[Mapping[str, Any], ...]
+    volumes: tuple[Mapping[str, Any], ...]
+    published: tuple[Mapping[str, Any], ...]
+    listeners: tuple[Listener, ...]
+    journal: Mapping[str, str]
+    logged: frozenset[str]
+    units: Mapping[str, Mapping[str, str]]
+    files: Mapping[str, FileStat]
+    trees: Mapping[tuple[str, str], tuple[FileStat, ...]]
+    secret_mounts: Mapping[str, str]
+
+    @cached_property
+    def containers(self) -> tuple[LiveContainer, ...]:
+        return tuple(LiveContainer(one, self.processes.get(one["Id"]), self) for one in self.inspects)
+
+    @property
+    def in_container(self) -> bool:
+        """True where the host is itself a container, and cannot own its kernel's settings."""
+        return self.facts.get("virtualization", "none") not in ("", "none")
+
+
+@dataclass(frozen=True)
+class Control:
+    """One line of the report: the shape that design.md fixes for ``batten verify --json``."""
+
+    id: str
+    title: str
+    host: str
+    stack: str | None
+    service: str | None
+    status: Status
+    evidence: str
+    cis: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a run. ``errors`` are hosts that could not be judged, each with what to type."""
+
+    controls: tuple[Control, ...]
+    errors: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    stand_ins: tuple[Mapping[str, str], ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        statuses: tuple[Status, ...] = ("pass", "fail", "waived", "not_applicable")
+        return {status: sum(control.status == status for control in self.controls) for status in statuses}
+
+    @property
+    def exit_code(self) -> int:
+        """0 all hold, 2 some fail, 1 a host could not be judged."""
+        if self.errors:
+            return 1
+        return 2 if self.counts["fail"] else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document of ``batten verify --json``."""
+        return {
+            "controls": [asdict(control) for control in self.controls],
+            "summary": {
+                **self.counts,
+                "seconds": round(self.seconds, 2),
+                "errors": [dict(error) for error in self.errors],
+                "notes": list(self.notes),
+                "stand_ins": [dict(one) for one in self.stand_ins],
+            },
+        }

@@ -1,0 +1,123 @@
+# One batch of reads for `batten verify`: everything the controls need to know of a host, in one round trip.
+#
+# Arguments: BOUNDARY (a word the caller made up for this read), then pairs STACK PROJECT.
+# Output: sections, each opened by a line "BOUNDARY NAME [ARGUMENT]"; the last is "BOUNDARY end".
+# Only Docker's client, coreutils, findutils, iproute2 and systemd are used, never batten's own program: what is judged
+# must not be the witness. Values of environment variables are replaced here, before they leave the host; the contents
+# of secrets are never read.
+boundary=$1
+shift
+export LC_ALL=C SYSTEMD_PAGER='' SYSTEMD_COLORS=0
+
+section() { printf '\n%s %s\n' "$boundary" "$*"; }
+quietly() { "$@" 2>/dev/null; }
+
+# `docker inspect` prints one variable a line. The name stays, the value becomes its kind.
+mask_environment() {
+    sed -E '/^ *"Env": \[$/,/^ *\],?$/{
+s|^( *"[^="]*=)"(,?)$|\1"\2|
+t
+s|^( *"[^="]*=)/.*"(,?)$|\1path"\2|
+t
+s|^( *"[^="]*=).*://[^/"]*:[^/"]*@.*"(,?)$|\1url-with-password"\2|
+t
+s|^( *"[^="]*=).*"(,?)$|\1value"\2|
+}'
+}
+
+files_of() { for path in "$@"; do [ -e "$path" ] && quietly stat -L -c '%F|%a|%u|%g|%U|%G|%n' "$path"; done; }
+
+cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2 alike
+    while IFS=: read -r _ controllers path; do
+        case $controllers in
+            name=*) continue ;;
+            '') directory=/sys/fs/cgroup$path ;;
+            *) directory=/sys/fs/cgroup/$controllers$path ;;
+        esac
+        for file in memory.limit_in_bytes memory.memsw.limit_in_bytes cpu.cfs_quota_us cpu.cfs_period_us \
+            memory.max memory.swap.max cpu.max pids.max; do
+            [ -r "$directory/$file" ] && quietly read -r value <"$directory/$file" && echo "$file $value"
+        done
+        [ -r "$directory/cgroup.procs" ] && quietly sed 's/^/process /' "$directory/cgroup.procs"
+    done <"/proc/$1/cgroup"
+}
+
+section host
+echo "uid $(id -u)"
+echo "now $(date +%s)"
+echo "virtualization $(quietly systemd-detect-virt --container)"
+echo "apparmor $(quietly cat /sys/module/apparmor/parameters/enabled)"
+echo "page $(getconf PAGESIZE)"
+echo "docker_group $(quietly getent group docker)"
+echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
+
+section info
+docker info --format '{{json .}}' 2>&1
+section daemon.json
+quietly cat /etc/docker/daemon.json
+
+containers='' networks=bridge volumes='' units='docker.service docker.socket containerd.service'
+for argument in "$@"; do
+    if [ -z "$stack" ]; then stack=$argument && continue; fi
+    label=label=com.docker.compose.project=$argument
+    containers="$containers $(quietly docker ps -aq --no-trunc --filter "$label" | tr '\n' ' ')"
+    networks="$networks $(quietly docker network ls -q --no-trunc --filter "$label" | tr '\n' ' ')"
+    volumes="$volumes $(quietly docker volume ls -q --filter "$label" | tr '\n' ' ')"
+    units="$units batten-secrets@$stack.service batten-stack@$stack.service"
+    for part in releases files secrets; do
+        section tree "$stack" "$part"
+        [ -d "/opt/batten/$stack/$part" ] &&
+            quietly find "/opt/batten/$stack/$part/" -maxdepth 5 -printf '%y|%m|%U|%G|%p\n'
+    done
+    section mount "$stack"
+    quietly findmnt -n -o FSTYPE,OPTIONS --mountpoint "/opt/batten/$stack/secrets"
+    stack=''
+done
+
+section containers
+# shellcheck disable=SC2086 # identifiers, split on purpose
+[ -n "${containers# }" ] && quietly docker inspect $containers | mask_environment
+section networks
+# shellcheck disable=SC2086
+quietly docker network inspect $networks
+section volumes
+# shellcheck disable=SC2086
+[ -n "${volumes# }" ] && quietly docker volume inspect $volumes
+section published
+running=$(quietly docker ps -q --no-trunc | tr '\n' ' ')
+# shellcheck disable=SC2086
+[ -n "$running" ] && quietly docker inspect --format '{{json .NetworkSettings.Ports}}' $running
+
+# shellcheck disable=SC2086
+[ -n "${containers# }" ] && quietly docker inspect --format '{{.Id}} {{.State.Pid}}' $containers |
+    while read -r id pid; do
+        [ "$pid" -gt 0 ] || continue
+        [ -r "/proc/$pid/cgroup" ] || continue
+        section process "$id"
+        echo "apparmor $(quietly tr '\0' ' ' <"/proc/$pid/attr/current")"
+        echo "oom_score_adj $(quietly cat "/proc/$pid/oom_score_adj")"
+        quietly sed -n 's/^Max open files */nofile /p' "/proc/$pid/limits"
+        values=$(cgroup_values "$pid")
+        echo "$values" | grep -v '^process '
+        for member in $(echo "$values" | sed -n 's/^process //p' | sort -un); do
+            echo "process $(quietly sed -nE 's/^(Name|Uid|CapBnd|CapEff|NoNewPrivs|Seccomp):[[:space:]]*(.*)/\1=\2/p' \
+                "/proc/$member/status" | tr '\t\n' ' ;')"
+        done
+    done
+
+section listeners
+quietly ss -H -lntup
+section journal
+quietly systemd-analyze cat-config systemd/journald.conf | grep -v '^ *#'
+[ -d /var/log/journal ] && echo 'directory=/var/log/journal'
+section logged
+quietly journalctl -q -F CONTAINER_ID_FULL
+section units
+# shellcheck disable=SC2086
+quietly systemctl show $units -p Id -p LoadState -p ActiveState -p SubState -p UnitFileState -p FragmentPath -p Before \
+    -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec
+section files
+files_of /etc/docker /etc/docker/daemon.json /etc/default/docker /etc/sysconfig/docker /run/docker.sock \
+    /run/containerd/containerd.sock /var/lib/docker /opt/batten /etc/batten /var/lib/batten /var/log/batten/audit.jsonl \
+    $(quietly systemctl show docker.service docker.socket containerd.service -p FragmentPath --value)
+section end

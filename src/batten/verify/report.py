@@ -1,0 +1,64 @@
+"""The report as text: what fails first, then what is waived, with the evidence; what holds only as counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batten.verify.model import Control, Report
+
+MARKS = {"fail": "FAIL", "waived": "waived", "pass": "ok", "not_applicable": "n/a"}
+
+
+def text(report: Report, *, every: bool = False) -> str:
+    """Return the report for a terminal. ``every`` lists the controls that hold, and those that do not apply, too."""
+    return "\n".join(_lines(report, every)) + "\n"
+
+
+def _lines(report: Report, every: bool) -> Iterator[str]:
+    for error in report.errors:
+        yield f"ERROR {error['host']}: {error['what']}"
+        yield f"      type: {error['fix']}"
+    controls = sorted(report.controls, key=lambda one: (one.host, list(MARKS).index(one.status)))
+    for host, group in groupby(controls, key=lambda one: one.host):
+        of_host = list(group)
+        yield f"{host}: {_counts(of_host)}"
+        shown = [one for one in of_host if every or one.status in ("fail", "waived")]
+        identity = max((len(one.id) for one in shown), default=0)
+        subject = max((len(_subject(one)) for one in shown), default=0)
+        for one in shown:
+            yield f"  {MARKS[one.status]:6} {one.id:{identity}}  {_subject(one):{subject}}  {_cis(one)}{one.evidence}"
+    for note in report.notes:
+        yield f"note: {note}"
+    for image in sorted({one["image"] for one in report.stand_ins}):
+        services = sorted({one["service"] for one in report.stand_ins if one["image"] == image})
+        yield f"stand-in: {image} ({', '.join(services)}) is not the real software"
+    yield _verdict(report)
+
+
+def _verdict(report: Report) -> str:
+    counts = report.counts
+    judged = counts["pass"] + counts["fail"] + counts["waived"]
+    seconds = f"in {report.seconds:.1f} s"
+    if report.errors:
+        return f"{len(report.errors)} of the hosts could not be judged, {counts['fail']} controls fail, {seconds}"
+    if counts["fail"]:
+        return f"{counts['fail']} of {judged} controls fail, {seconds}"
+    waived = f", {counts['waived']} of them waived" if counts["waived"] else ""
+    return f"all {judged} controls hold{waived}, {seconds}"
+
+
+def _counts(controls: list[Control]) -> str:
+    words = {"fail": "fail", "waived": "waived", "pass": "hold", "not_applicable": "do not apply"}
+    found = ((sum(one.status == status for one in controls), word) for status, word in words.items())
+    return ", ".join(f"{count} {word}" for count, word in found if count)
+
+
+def _subject(control: Control) -> str:
+    return "/".join(part for part in (control.stack, control.service) if part) or "host"
+
+
+def _cis(control: Control) -> str:
+    return f"CIS {control.cis}: " if control.cis else ""

@@ -1,0 +1,385 @@
+"""For every control, a change of the live host that it must notice.
+
+The snapshot is a recorded batch of reads of a host that holds every control (tests/verify/record.py makes it). A case
+changes one thing in it and names the control that must fail; nothing is patched but the data.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from batten.plan.model import StackPlan
+from batten.verify.catalogue import Case, cases, catalogue, judge
+from batten.verify.live import parse
+from batten.verify.model import FileStat, Listener, LiveHost, Verdict
+from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.stack import PLAN
+
+Mutation = Callable[[LiveHost], LiveHost]
+TEXT = SNAPSHOT.read_text()
+
+
+def snapshot() -> LiveHost:
+    return parse("recorded", TEXT, BOUNDARY)
+
+
+def mapping(live: LiveHost, service: str) -> dict[str, Any]:
+    """The inspect document of a service, to be changed in place."""
+    return next(one.inspect for one in live.containers if one.service == service)  # type: ignore[return-value]
+
+
+def inspect(*path: str, to: Any, service: str = "web") -> Mutation:
+    """Set one value of ``docker inspect``."""
+
+    def change(live: LiveHost) -> LiveHost:
+        target = mapping(live, service)
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = to
+        return live
+
+    return change
+
+
+def host_config(key: str, to: Any, service: str = "web") -> Mutation:
+    return inspect("HostConfig", key, to=to, service=service)
+
+
+def process(service: str = "web", **changes: Any) -> Mutation:
+    """Change what the kernel says of a service's first process, or of its control group (``cgroup``)."""
+
+    def change(live: LiveHost) -> LiveHost:
+        identity = mapping(live, service)["Id"]
+        found = live.processes[identity]
+        own = {key: value for key, value in changes.items() if hasattr(found, key)}
+        if "cgroup" in own:
+            own["cgroup"] = found.cgroup | own["cgroup"]
+        status = {key: value for key, value in changes.items() if key not in own}
+        first, *rest = found.processes
+        own["processes"] = (dataclasses.replace(first, **status), *rest)
+        return dataclasses.replace(live, processes=live.processes | {identity: dataclasses.replace(found, **own)})
+
+    return change
+
+
+def mount(service: str = "web", **changes: Any) -> Mutation:
+    """Add a bind mount."""
+
+    def change(live: LiveHost) -> LiveHost:
+        added = {"Type": "bind", "Source": "/srv/x", "Destination": "/x", "RW": False, "Propagation": "rprivate"}
+        mapping(live, service)["Mounts"].append(added | changes)
+        return live
+
+    return change
+
+
+def mount_of(destination: str, service: str = "web", **changes: Any) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        next(one for one in mapping(live, service)["Mounts"] if one["Destination"] == destination).update(changes)
+        return live
+
+    return change
+
+
+def field(name: str, **changes: Any) -> Mutation:
+    """Set keys of one of the host's mappings; None takes a key away."""
+
+    def change(live: LiveHost) -> LiveHost:
+        merged = dict(getattr(live, name)) | {key.replace("__", "."): value for key, value in changes.items()}
+        return dataclasses.replace(live, **{name: {key: value for key, value in merged.items() if value is not None}})
+
+    return change
+
+
+def unit(name: str, **changes: str) -> Mutation:
+    return lambda live: dataclasses.replace(live, units={**live.units, name: {**live.units[name], **changes}})
+
+
+def file(path: str, **changes: Any) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        found = live.files.get(path, FileStat(path, "file", 0o600, 0, 0, "root", "root"))
+        return dataclasses.replace(live, files={**live.files, path: dataclasses.replace(found, **changes)})
+
+    return change
+
+
+def tree(part: str, ending: str, **changes: Any) -> Mutation:
+    """Change the one file of batten's tree whose path ends so; ``gone`` takes it away."""
+
+    def change(live: LiveHost) -> LiveHost:
+        stats = live.trees["small", part]
+        assert any(stat.path.endswith(ending) for stat in stats)
+        changed = [
+            dataclasses.replace(stat, **changes) if stat.path.endswith(ending) and changes else stat
+            for stat in stats
+            if changes or not stat.path.endswith(ending)
+        ]
+        return dataclasses.replace(live, trees={**live.trees, ("small", part): tuple(changed)})
+
+    return change
+
+
+def network(name: str, **changes: Any) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        next(one for one in live.networks if one["Name"] == name).update(changes)  # type: ignore[attr-defined]
+        return live
+
+    return change
+
+
+def extra_container(**labels: str) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        added = copy.deepcopy(mapping(live, "web"))
+        added["Id"], added["Name"] = "f" * 64, "/another"
+        added["Config"]["Labels"].update({key.replace("__", "."): value for key, value in labels.items()})
+        return dataclasses.replace(live, inspects=(*live.inspects, added))
+
+    return change
+
+
+def without_container(service: str) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        keep = tuple(one.inspect for one in live.containers if one.service != service)
+        return dataclasses.replace(live, inspects=keep)
+
+    return change
+
+
+def listening(*added: Listener) -> Mutation:
+    return lambda live: dataclasses.replace(live, listeners=live.listeners + added)
+
+
+def environment(entry: str) -> Mutation:
+    return inspect("Config", "Env", to=[entry])
+
+
+def enforced(label: str) -> Mutation:
+    """A host with AppArmor, and the label of the service's process."""
+
+    def change(live: LiveHost) -> LiveHost:
+        return field("facts", apparmor="Y")(process(apparmor=label)(live))
+
+    return change
+
+
+def cgroup2(live: LiveHost) -> LiveHost:
+    return field("info", CgroupVersion="2")(live)
+
+
+def then(*mutations: Mutation) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        for one in mutations:
+            live = one(live)
+        return live
+
+    return change
+
+
+TCP = [{"HostIp": "0.0.0.0", "HostPort": "80"}]
+SECRETS, STACK = "batten-secrets@small.service", "batten-stack@small.service"
+
+MUTATIONS: list[tuple[str, Mutation]] = [
+    ("limits.memory", host_config("Memory", 64 << 20)),
+    ("limits.memory", host_config("Memory", 0)),
+    ("limits.memory-cgroup", process(cgroup={"memory.limit_in_bytes": "67108864"})),
+    ("limits.memory-cgroup", process(cgroup={"memory.max": "max"})),
+    ("limits.swap", host_config("MemorySwap", 64 << 20)),
+    ("limits.swap", host_config("MemorySwap", -1)),
+    ("limits.swap-cgroup", process(cgroup={"memory.memsw.limit_in_bytes": "67108864"})),
+    ("limits.swap-cgroup", process(cgroup={"memory.swap.max": "max"})),
+    ("limits.memory-reservation", host_config("MemoryReservation", 0)),
+    ("limits.cpus", host_config("NanoCpus", 10**9)),
+    ("limits.cpus-cgroup", process(cgroup={"cpu.cfs_quota_us": "-1"})),
+    ("limits.cpus-cgroup", process(cgroup={"cpu.max": "100000 100000"})),
+    ("limits.cpus-cgroup", process(cgroup={"cpu.max": "max 100000"})),
+    ("limits.pids", host_config("PidsLimit", None)),
+    ("limits.pids-cgroup", process(cgroup={"pids.max": "max"})),
+    ("limits.nofile", host_config("Ulimits", None)),
+    ("limits.nofile", process(nofile=("1024", "20000"))),
+    ("limits.oom-score", host_config("OomScoreAdj", 0)),
+    ("limits.oom-score", process(oom_score_adj=0)),
+    ("limits.shm", host_config("ShmSize", 64 << 20)),
+    ("limits.oom-killer", host_config("OomKillDisable", True)),
+    ("limits.cgroup-parent", host_config("CgroupParent", "/other.slice")),
+    ("health.check", inspect("Config", "Healthcheck", to=None)),
+    ("health.check", inspect("Config", "Healthcheck", to={"Test": ["NONE"]})),
+    ("health.check-planned", inspect("Config", "Healthcheck", "Test", to=["CMD", "true"])),
+    ("health.check-planned", inspect("Config", "Healthcheck", "Retries", to=99)),
+    ("health.healthy", inspect("State", "Health", "Status", to="unhealthy")),
+    ("health.healthy", inspect("State", "Health", to=None)),
+    ("privileges.user", inspect("Config", "User", to="")),
+    ("privileges.user", inspect("Config", "User", to="1001")),
+    ("privileges.process-user", process(uid=0)),
+    ("privileges.process-user", process(uid=1001)),
+    ("privileges.read-only", host_config("ReadonlyRootfs", False)),
+    ("privileges.capabilities", host_config("CapDrop", None)),
+    ("privileges.capabilities", host_config("CapAdd", ["CAP_NET_BIND_SERVICE", "CAP_SYS_ADMIN"])),
+    ("privileges.process-capabilities", process(cap_bounding=0xA80425FB)),
+    ("privileges.process-capabilities", process(cap_effective=1 << 21)),
+    ("privileges.no-new-privileges", host_config("SecurityOpt", None)),
+    ("privileges.process-no-new-privileges", process(no_new_privileges=False)),
+    ("privileges.seccomp", host_config("SecurityOpt", ["no-new-privileges:true", "seccomp=unconfined"])),
+    ("privileges.seccomp", process(seccomp=0)),
+    ("privileges.apparmor", enforced("unconfined")),
+    ("privileges.apparmor", enforced("docker-default (complain)")),
+    ("privileges.not-privileged", host_config("Privileged", True)),
+    ("privileges.network-namespace", host_config("NetworkMode", "host")),
+    ("privileges.pid-namespace", host_config("PidMode", "host")),
+    ("privileges.ipc-namespace", host_config("IpcMode", "host")),
+    ("privileges.uts-namespace", host_config("UTSMode", "host")),
+    ("privileges.user-namespace", host_config("UsernsMode", "host")),
+    ("privileges.cgroup-namespace", then(cgroup2, host_config("CgroupnsMode", "host"))),
+    ("privileges.devices", host_config("Devices", [{"PathOnHost": "/dev/kvm"}])),
+    ("privileges.devices", host_config("DeviceRequests", [{"Driver": "nvidia"}])),
+    ("privileges.sysctls", host_config("Sysctls", {"net.core.somaxconn": "1"})),
+    ("privileges.groups", host_config("GroupAdd", ["4", "0"])),
+    ("privileges.environment", environment("DATABASE_PASSWORD=value")),
+    ("privileges.environment", environment("DATABASE_URL=url-with-password")),
+    ("mounts.writable", mount(RW=True)),
+    ("mounts.writable", host_config("Tmpfs", {})),
+    ("mounts.volumes", mount_of("/data", service="store", Name="0" * 64)),
+    ("mounts.tmpfs", host_config("Tmpfs", {"/tmp": "mode=1777"})),
+    ("mounts.tmpfs", host_config("Tmpfs", {"/tmp": "size=8388608,mode=0777"})),
+    ("mounts.docker-socket", mount(Source="/var/run/docker.sock", Destination="/var/run/docker.sock")),
+    ("mounts.docker-socket", mount(Source="/run", Destination="/host/run")),
+    ("mounts.sensitive", mount(Source="/etc", Destination="/host/etc", RW=True)),
+    ("mounts.sensitive", mount(Source="/", Destination="/host", RW=True)),
+    ("mounts.propagation", mount(Propagation="rshared")),
+    ("mounts.files", mount_of("/etc/web", RW=True)),
+    ("mounts.files", mount_of("/etc/web", Source="/opt/batten/small/files/web/other")),
+    ("ports.published", host_config("PortBindings", {})),
+    ("ports.published", host_config("PortBindings", {"80/tcp": TCP})),
+    ("ports.published", host_config("PortBindings", {"5432/tcp": TCP}, service="store")),
+    ("ports.interfaces", inspect("NetworkSettings", "Ports", to={"80/tcp": TCP})),
+    ("ports.privileged", inspect("NetworkSettings", "Ports", to={"80/tcp": TCP}, service="store")),
+    ("ports.listeners", listening(Listener("tcp", "0.0.0.0", 5432, ("docker-proxy",)))),
+    ("ports.listeners", listening(Listener("tcp", "*", 80, ("dockerd",)))),
+    ("networks.attached", inspect("NetworkSettings", "Networks", to={"small_inner": {}})),
+    (
+        "networks.attached",
+        inspect("NetworkSettings", "Networks", to={"small_inner": {}, "small_edge": {}, "other": {}}),
+    ),
+    ("networks.default-bridge", inspect("NetworkSettings", "Networks", to={"bridge": {}})),
+    ("networks.internal", network("small_inner", Internal=False)),
+    ("networks.internal", network("small_inner", Labels={})),
+    ("networks.members", network("small_inner", Containers={"f" * 64: {"Name": "intruder"}})),
+    ("logging.driver", host_config("LogConfig", {"Type": "json-file", "Config": {}})),
+    ("logging.readable", lambda live: dataclasses.replace(live, logged=frozenset())),
+    ("logging.journal-persistent", field("journal", Storage="volatile")),
+    ("logging.journal-persistent", field("journal", directory=None)),
+    ("logging.journal-bounded", field("journal", SystemMaxUse=None)),
+    ("logging.journal-complete", unit("docker.service", LogRateLimitIntervalUSec="30s")),
+    ("lifecycle.present", without_container("store")),
+    ("lifecycle.present", extra_container(com__docker__compose__service="old")),
+    ("lifecycle.present", extra_container()),
+    ("lifecycle.running", inspect("State", "Status", to="exited")),
+    ("lifecycle.running", inspect("State", "OOMKilled", to=True)),
+    ("lifecycle.running", inspect("State", "ExitCode", to=1, service="migrate")),
+    ("lifecycle.restart-policy", inspect("HostConfig", "RestartPolicy", "Name", to="no")),
+    ("lifecycle.stable", inspect("RestartCount", to=3)),
+    ("lifecycle.stable", inspect("State", "Restarting", to=True)),
+    ("lifecycle.image", inspect("Config", "Image", to="shell:2")),
+    ("lifecycle.image-tag", inspect("Config", "Image", to="localhost:5000/shell")),
+    ("lifecycle.image-tag", inspect("Config", "Image", to="shell:latest")),
+    ("lifecycle.init", host_config("Init", None)),
+    ("lifecycle.stop-grace", inspect("Config", "StopTimeout", to=None)),
+    ("lifecycle.boot", unit(STACK, UnitFileState="disabled")),
+    ("lifecycle.boot", unit(SECRETS, Before="multi-user.target")),
+    ("lifecycle.boot", unit(SECRETS, ActiveState="failed")),
+    ("lifecycle.data-mounted", unit(STACK, RequiresMountsFor="")),
+    ("secrets.memory-only", field("secret_mounts", small="")),
+    ("secrets.memory-only", field("secret_mounts", small="tmpfs rw,size=1024k")),
+    ("secrets.files", tree("secrets", "web/password", mode=0o444)),
+    ("secrets.files", tree("secrets", "web/password", uid=0)),
+    ("secrets.files", tree("secrets", "web/password")),
+    ("secrets.files", tree("secrets", "web/password", path="/opt/batten/small/secrets/web/other")),
+    ("secrets.mount", mount_of("/run/secrets", RW=True)),
+    ("secrets.mount", mount_of("/run/secrets", Source="/opt/batten/small/secrets/store")),
+    ("secrets.mount", mount(service="migrate", Source="/opt/batten/small/secrets", Destination="/run/secrets")),
+    ("daemon.live-restore", field("info", LiveRestoreEnabled=False)),
+    ("daemon.userland-proxy", lambda live: dataclasses.replace(live, daemon={})),
+    ("daemon.userland-proxy", listening(Listener("tcp", "127.0.0.1", 80, ("docker-proxy",)))),
+    ("daemon.icc", network("bridge", Options={"com.docker.network.bridge.enable_icc": "true"})),
+    ("daemon.no-new-privileges", field("info", SecurityOptions=["name=seccomp,profile=builtin"])),
+    ("daemon.seccomp", field("info", SecurityOptions=["name=seccomp,profile=unconfined"])),
+    ("daemon.log-driver", field("info", LoggingDriver="json-file")),
+    ("daemon.log-level", lambda live: dataclasses.replace(live, daemon={"log-level": "debug"})),
+    ("daemon.iptables", lambda live: dataclasses.replace(live, daemon={"iptables": False})),
+    ("daemon.socket-only", lambda live: dataclasses.replace(live, daemon={"hosts": ["tcp://0.0.0.0:2375"]})),
+    ("daemon.socket-only", field("facts", dockerd="/usr/sbin/dockerd -H fd:// -H tcp://0.0.0.0:2375")),
+    ("daemon.socket-only", listening(Listener("tcp", "*", 2375, ("dockerd",)))),
+    ("daemon.insecure-registries", field("info", RegistryConfig={"InsecureRegistryCIDRs": ["10.0.0.0/8"]})),
+    ("daemon.insecure-registries", lambda live: dataclasses.replace(live, daemon={"insecure-registries": ["r:5000"]})),
+    ("daemon.storage", field("info", Driver="vfs")),
+    ("daemon.cgroups", field("info", MemoryLimit=False)),
+    ("daemon.cgroups", lambda live: dataclasses.replace(live, daemon={"cgroup-parent": "/x"})),
+    ("daemon.no-swarm", field("info", Swarm={"LocalNodeState": "active"})),
+    ("daemon.version", field("info", ServerVersion="24.0.9")),
+    ("daemon.docker-group", field("facts", docker_group="docker:x:999:ann,bob")),
+    ("files.units", file("/usr/lib/systemd/system/docker.service", mode=0o664)),
+    ("files.docker-directory", file("/etc/docker", mode=0o777)),
+    ("files.daemon-json", file("/etc/docker/daemon.json", mode=0o666)),
+    ("files.daemon-json", file("/etc/docker/daemon.json", uid=1000)),
+    ("files.defaults", file("/etc/default/docker", mode=0o646)),
+    ("files.docker-socket", file("/run/docker.sock", mode=0o666)),
+    ("files.docker-socket", file("/run/docker.sock", group="users")),
+    ("files.containerd-socket", file("/run/containerd/containerd.sock", mode=0o666)),
+    ("files.docker-data", file("/var/lib/docker", mode=0o755)),
+    ("files.batten-state", file("/var/lib/batten", mode=0o755)),
+    ("files.batten-audit", file("/var/log/batten/audit.jsonl", mode=0o644)),
+    ("files.release", tree("releases", "1/compose.yaml", mode=0o666)),
+    ("files.release", tree("files", "web.conf", uid=1000)),
+]
+
+
+def verdicts(live: LiveHost, stacks: dict[str, StackPlan] | None = None) -> Iterator[tuple[Case, Verdict]]:
+    planned = stacks or {"small": PLAN}
+    return ((case, judge(case, planned, live)) for case in cases("recorded", planned))
+
+
+def failing(live: LiveHost) -> dict[str, str]:
+    return {case.entry.id: verdict.evidence for case, verdict in verdicts(live) if verdict.status == "fail"}
+
+
+def test_the_recorded_host_holds_every_control() -> None:
+    assert failing(snapshot()) == {}
+
+
+@pytest.mark.parametrize(("control", "mutation"), MUTATIONS, ids=[f"{n}-{c}" for n, (c, _) in enumerate(MUTATIONS)])
+def test_a_control_notices(control: str, mutation: Mutation) -> None:
+    assert control in failing(mutation(snapshot()))
+
+
+def test_every_control_has_a_mutation() -> None:
+    assert set(catalogue()) - {control for control, _ in MUTATIONS} == set()
+
+
+def test_only_what_the_plan_cannot_judge_here_is_not_applicable() -> None:
+    """A control that says "not applicable" of everything would look like one that holds."""
+    silent = {case.entry.id for case, verdict in verdicts(snapshot()) if verdict.status == "not_applicable"}
+    spoken = {case.entry.id for case, verdict in verdicts(snapshot()) if verdict.status == "pass"}
+    assert silent - spoken == {"privileges.apparmor", "privileges.cgroup-namespace"}
+
+
+def test_apparmor_and_a_private_control_group_namespace_hold_where_they_exist() -> None:
+    live = snapshot()
+    for identity, found in live.processes.items():
+        changed = dataclasses.replace(found, apparmor="docker-default (enforce)")
+        live = dataclasses.replace(live, processes={**live.processes, identity: changed})
+    live = field("facts", apparmor="Y")(cgroup2(live))
+    for service in ("web", "store", "migrate"):
+        live = host_config("CgroupnsMode", "private", service)(live)
+    held = {case.entry.id for case, verdict in verdicts(live) if verdict.status == "pass"}
+    assert {"privileges.apparmor", "privileges.cgroup-namespace"} <= held
+
+
+def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:
+    live = listening(Listener("tcp", "10.0.0.1", 8080, ("dockerd",)))(snapshot())
+    foreign = {"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "8080"}]}
+    assert "ports.listeners" not in failing(dataclasses.replace(live, published=(*live.published, foreign)))
+    assert "ports.listeners" in failing(live)

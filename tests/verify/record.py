@@ -1,0 +1,33 @@
+"""Record the batch of reads that the unit tests mutate: ``python -m tests.verify.record`` (needs the rig, takes 20 s)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from batten.verify.live import command
+from tests.rig import hosts
+from tests.verify import stack
+
+SNAPSHOT = Path(__file__).with_name("snapshot.txt")
+BOUNDARY = "batten-snapshot"
+NAME = "verify-record"
+
+
+def main() -> None:
+    host = hosts.start(NAME)
+    try:
+        stack.deploy(host)
+        SNAPSHOT.write_text(batch(host))
+    finally:
+        host.remove()
+
+
+def batch(host: hosts.Host) -> str:
+    """One batch of reads of a rig host, as text."""
+    done: subprocess.CompletedProcess[str] = host.run(command(BOUNDARY, {"small": "small"}))
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

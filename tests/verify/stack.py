@@ -1,0 +1,178 @@
+"""A small stack that holds every control, as a plan and as what deploys it on a rig host without batten.
+
+The controls must not depend on how batten deploys, so this is written out by hand: Compose file, units and files.
+"""
+
+from __future__ import annotations
+
+from batten.plan.model import FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tmpfs, VolumePlan
+from tests.rig.hosts import Host
+
+MIB = 1024 * 1024
+IMAGE = "shell:1"
+CHECK = Healthcheck(("CMD", "/bin/sh", "-c", "test -e /tmp/up"), 1, 2, 3, 5, 1)
+ADDRESS = "127.0.0.1"
+
+
+def _service(name: str, **changes: object) -> ServicePlan:
+    values = {
+        "name": name,
+        "profile": "shell",
+        "service_class": "application",
+        "image": IMAGE,
+        "memory_bytes": 32 * MIB,
+        "cpus": 0.5,
+        "pids": 20,
+        "memory_reservation_bytes": 16 * MIB,
+        "nofile": 4096,
+        "oom_score_adj": 100,
+        "shm_bytes": 16 * MIB,
+        "user": "1000:1000",
+        "tmpfs": (Tmpfs("/tmp", 8 * MIB),),
+        "healthcheck": CHECK,
+        "stop_grace_seconds": 3,
+        "networks": ("inner",),
+        "secrets": ("password",),
+    }
+    return ServicePlan(**(values | changes))  # type: ignore[arg-type]
+
+
+PLAN = StackPlan(
+    name="small",
+    project="small",
+    target="selfhosted",
+    compose_profiles=(),
+    services={
+        "store": _service("store", service_class="database", volumes={"data": "/data"}, user="999:999"),
+        "web": _service(
+            "web",
+            service_class="proxy",
+            cap_add=("NET_BIND_SERVICE",),
+            networks=("edge", "inner"),
+            ports=(Port(80, 80, ADDRESS),),
+            files=FilesMount("/etc/web", "0123abcd"),
+            group_add=("4",),
+        ),
+        "migrate": _service("migrate", service_class="batch", restart="no", healthcheck=None, secrets=()),
+    },
+    networks={"edge": False, "inner": True},
+    volumes={"data": VolumePlan("small_data", None, 999, 999)},
+    requires_mounts_for=("/var/lib/docker",),
+)
+
+_COMMON = """
+    image: shell:1
+    mem_limit: 32m
+    memswap_limit: 32m
+    mem_reservation: 16m
+    cpus: 0.5
+    pids_limit: 20
+    ulimits: {nofile: 4096}
+    oom_score_adj: 100
+    shm_size: 16m
+    user: "1000:1000"
+    read_only: true
+    tmpfs: ["/tmp:size=8388608,mode=1777"]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    init: true
+    restart: unless-stopped
+    stop_grace_period: 3s
+    logging: {driver: journald}
+    networks: [inner]
+    command: ["/bin/sh", "-c", "echo up; touch /tmp/up; exec sleep 100000"]
+    healthcheck:
+      {test: [CMD, /bin/sh, -c, test -e /tmp/up], interval: 1s, timeout: 2s, retries: 3, start_period: 5s, start_interval: 1s}
+"""
+
+COMPOSE = f"""
+x-common: &common
+{_COMMON}
+services:
+  store:
+    <<: *common
+    user: "999:999"
+    volumes: ["data:/data", "/opt/batten/small/secrets/store:/run/secrets:ro"]
+  web:
+    <<: *common
+    cap_add: [NET_BIND_SERVICE]
+    group_add: ["4"]
+    networks: [edge, inner]
+    ports: ["{ADDRESS}:80:80"]
+    volumes:
+      - /opt/batten/small/files/web/0123abcd:/etc/web:ro
+      - /opt/batten/small/secrets/web:/run/secrets:ro
+  migrate:
+    <<: *common
+    restart: "no"
+    healthcheck: {{disable: true}}
+    command: ["/bin/sh", "-c", "echo migrated"]
+networks:
+  edge: {{}}
+  inner: {{internal: true}}
+volumes:
+  data: {{}}
+"""
+
+DAEMON = """{"live-restore": true, "userland-proxy": false, "icc": false, "no-new-privileges": true, "log-driver": "journald",
+"default-address-pools": [{"base": "172.30.0.0/16", "size": 24}]}"""
+
+_UNIT = """[Unit]
+{ordering}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+[Install]
+WantedBy=multi-user.target
+"""
+
+# A shell, the few programs the stack runs, and the libraries they need: the host's own, so nothing is downloaded.
+_IMAGE = """
+programs="/bin/sh /bin/sleep /bin/touch /bin/test /bin/echo"
+libraries=$(for program in $programs; do ldd "$program"; done | grep -o '/[^ ]*' | sort -u)
+mkdir -p /tmp/image/data && chown 999:999 /tmp/image/data
+tar -chf /tmp/image.tar $programs $libraries && tar -C /tmp/image -rf /tmp/image.tar data
+docker import /tmp/image.tar shell:1 >/dev/null
+"""
+
+_TREE = """
+set -e
+cd /opt/batten/small
+mkdir -p releases/1 files/web/0123abcd secrets
+ln -sfn releases/1 current
+cp /tmp/compose.yaml releases/1/
+echo 'greeting: hello' >files/web/0123abcd/web.conf
+mount -t tmpfs -o noswap,size=1m,mode=0711 batten-secrets secrets || mount -t ramfs batten-secrets secrets
+for consumer in store:999 web:1000; do
+    mkdir "secrets/${consumer%:*}"
+    echo not-a-real-secret >"secrets/${consumer%:*}/password"
+    chmod 0400 "secrets/${consumer%:*}/password"
+    chown "${consumer#*:}" "secrets/${consumer%:*}/password"
+done
+mkdir -p -m 0700 /var/lib/batten /var/log/batten
+install -m 0600 /dev/null /var/log/batten/audit.jsonl
+"""
+
+
+def deploy(host: Host) -> None:
+    """Deploy the stack on a rig host with an engine, and wait until it is healthy."""
+    host.put("/etc/docker/daemon.json", DAEMON)
+    host.put("/etc/systemd/journald.conf.d/batten.conf", "[Journal]\nStorage=persistent\nSystemMaxUse=100M\n")
+    host.put("/etc/systemd/system/docker.service.d/batten.conf", "[Service]\nLogRateLimitIntervalSec=0\n")
+    before, after = "Before=docker.service", "After=docker.service\nRequiresMountsFor=/var/lib/docker"
+    host.put("/etc/systemd/system/batten-secrets@.service", _UNIT.format(ordering=before))
+    host.put("/etc/systemd/system/batten-stack@.service", _UNIT.format(ordering=after))
+    host.run("mkdir -p /var/log/journal && systemctl daemon-reload && systemctl restart systemd-journald docker")
+    host.run("systemctl enable --now batten-secrets@small batten-stack@small")
+    host.put("/tmp/compose.yaml", COMPOSE)
+    host.run("mkdir -p /opt/batten/small")
+    host.run(_TREE)
+    host.run(_IMAGE)
+    up(host)
+
+
+def up(host: Host, *options: str) -> None:
+    """Bring the stack to what its Compose file says."""
+    host.run(f"cd /opt/batten/small/releases/1 && docker compose -p small up -d {' '.join(options)} 2>&1")
+    host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 2 ]; do sleep 0.2; done', timeout=60)
