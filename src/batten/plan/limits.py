@@ -19,6 +19,7 @@ _RESERVE = ((2.0, 0.4), (4.0, 0.6), (8.0, 0.9), (16.0, 1.5))
 _CAPACITY_GRID = 64 * MIB
 _TOLERANCE = 0.02
 _WHOLE_HOST_WEIGHT = 4.0
+_HUNDREDTHS = 100
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def allocate(requests: Mapping[str, Request], available: int, where: str = "") -
     needed = sum(request.floor for request in requests.values())
     if needed > available:
         raise BattenError(_table(requests, needed, available), where, _TOO_SMALL)
-    low, high = 0, available
+    low, high = 0, available * _HUNDREDTHS
     while low < high:
         level = (low + high + 1) // 2
         if sum(_grant(request, level) for request in requests.values()) <= available:
@@ -84,8 +85,8 @@ def allocate(requests: Mapping[str, Request], available: int, where: str = "") -
 
 
 def _grant(request: Request, level: int) -> int:
-    """Integers throughout: the same result on every machine. ``level`` is bytes per hundredth of weight."""
-    wanted = max(request.floor, max(1, round(request.weight * 100)) * level)
+    """Integers throughout, for the same result on every machine: ``level`` is bytes per unit of weight."""
+    wanted = max(request.floor, max(1, round(request.weight * _HUNDREDTHS)) * level // _HUNDREDTHS)
     return wanted if request.cap is None else min(wanted, max(request.cap, request.floor))
 
 
