@@ -1,4 +1,4 @@
-"""From an inventory to the plans of its hosts: reads variables, decides where each host's capacity comes from, plans."""
+"""From an inventory to the plans of its hosts: variables, where each host's capacity comes from, plans."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ def plan_inventory(inventory: str, limit: str | None = None, given: Given | None
 
     Raises :class:`~batten.errors.BattenError` for what cannot be deployed, or a host that cannot be asked.
     """
-    settings = settings_of(inventory, limit)
-    observed = observe(settings, given or Given(), read_record, lambda hosts: ask_hosts(inventory, hosts))
+    return plan_fleet(inventory, settings_of(inventory, limit), given or Given())
+
+
+def plan_fleet(inventory: str, settings: Mapping[str, StackSettings], given: Given) -> Plan:
+    """Return the plan of hosts whose settings are known already; as :func:`plan_inventory`."""
+    observed = observe(settings, given, read_record, lambda hosts: ask_hosts(inventory, hosts))
     return plan(
         {host: ([settings[host]], observed[host].capacity) for host in settings},
         {host: observed[host].plans for host in settings},
@@ -104,14 +108,14 @@ def read_record(host: str) -> Observed | None:
     """Return what the last run kept of a host; None if there is nothing, or nothing that can be read."""
     try:
         return observed_from(json.loads(record_path(host).read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, BattenError):
         return None
 
 
 def observed_from(data: Mapping[str, Any]) -> Observed:
-    """Return an Observed from what ``batten.core.capacity`` returns, passing over keys of another version's Capacity."""
+    """Return an Observed from what ``batten.core.capacity`` returns, passing over keys of another version."""
     known = {field.name for field in fields(Capacity)}
-    capacity = {
+    capacity: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in data["capacity"].items()
         if key in known
