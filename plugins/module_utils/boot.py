@@ -135,8 +135,10 @@ def _bring_up(
             with lock.held(paths.lock):
                 for container in wanted:
                     if container.down:
-                        complaints[container.service] = _try(docker.start, container.id)
-                        say(f"{container.service}: {complaints[container.service] or 'started'}")
+                        problem = _try(docker.start, container.id)
+                        if not (problem and complaints.get(container.service)):  # a retry is no news
+                            say(f"{container.service}: {problem or 'started'}")
+                        complaints[container.service] = problem
         except lock.Busy:
             pass  # a run of batten works on this stack; this looks again when it has ended
         if time.monotonic() >= deadline:

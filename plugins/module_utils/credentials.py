@@ -144,6 +144,7 @@ def save(paths: StackPaths, bundle: Bundle) -> None:
     """Encrypt and write the bundle. Plain text goes through a pipe, never through a file."""
     stored = {"digest_key": bundle.digest_key.hex(), "values": dict(bundle.values)}
     sealed = _systemd_creds("encrypt", paths, json.dumps(stored, sort_keys=True).encode())
+    atomic.make_directory(paths.var, 0o700)
     atomic.make_directory(paths.state, 0o700)
     atomic.write(paths.credentials, sealed, 0o600)
 

@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return verbs[options.verb][0](_paths(options.stack))
     except BattenError as error:
-        sys.stderr.write(f"batten-host {options.verb}: {error}\n")
+        line = str(error).replace("\n", ". ")
+        sys.stderr.write(f"batten-host {options.verb}: {line}\n")
     except PermissionError as error:
         sys.stderr.write(f"batten-host {options.verb}: {error}. Run it as root\n")
     return 1
@@ -63,7 +64,7 @@ def _paths(stack: str) -> StackPaths:
     if "/" in stack or not paths.state.is_dir():
         known = sorted(path.name for path in paths.var.iterdir() if path.is_dir()) if paths.var.is_dir() else []
         raise BattenError(
-            f"no stack {stack} is on this host", str(paths.var), f"one of: {', '.join(known) or '(none)'}"
+            f"no stack {stack} is on this host", str(paths.var), f"use one of: {', '.join(known) or '(none)'}"
         )
     return paths
 

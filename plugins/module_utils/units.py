@@ -1,8 +1,9 @@
 """The systemd units of a stack, and putting them on a host without disturbing what runs.
 
-Docker *wants* the secrets and *asserts* the mount. ``Requires=`` would do the first part too, but then stopping or
-restarting ``batten-secrets@`` would stop Docker and every container (systemd.unit(5)). With an assertion a Docker whose
-secrets are missing does not start, and nothing that happens later reaches a Docker that runs.
+Docker comes after the secrets and *asserts* their mount. With ``Requires=`` instead, stopping or restarting
+``batten-secrets@`` would stop Docker and every container (systemd.unit(5)). With an assertion a Docker whose secrets are
+missing does not start, and nothing that happens later reaches a Docker that runs. Nor does Docker ask for the secrets by
+``Wants=``: each ``docker ps`` of a person who looks why nothing runs would start them again, through docker.socket.
 """
 
 from __future__ import annotations
@@ -102,7 +103,6 @@ def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
         "# Written by batten: the engine waits for this stack's secrets and data. Without them it would make empty",
         "# directories in their place.",
         "[Unit]",
-        f"Wants=batten-secrets@{stack}.service",
         f"After=batten-secrets@{stack}.service",
         f"AssertPathIsMountPoint={StackPaths(stack).secrets}",
         *mounts,

@@ -1,0 +1,247 @@
+"""Roles and databases of a stack's PostgreSQL, and dumps of it.
+
+``spec`` is the release's ``postgres`` (docs/architecture.md)::
+
+    {"service": NAME or null,           the service in the stack that is the server
+     "managed": {"host", "port", "database", "user", "password_secret", "ca_file"} or null,   or one elsewhere
+     "client_image": IMAGE,             whose psql talks to a managed server
+     "superuser": ROLE, "superuser_secret": SECRET or null,
+     "roles": {ROLE: {"secret": SECRET, "member_of": [ROLE, ...], "connection_limit": N}},    the last two optional
+     "databases": {DATABASE: {"owner": ROLE}}}
+
+SECRET names a value of the stack's credentials. A password reaches the server as a SCRAM verifier, made here. Nothing is
+ever dropped, and roles that ``spec`` does not name are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import atomic, credentials, mounts, scram
+from .docker_api import Docker
+from .errors import BattenError
+from .paths import StackPaths
+
+_STATE = """
+SELECT json_build_object(
+  'roles', (SELECT json_object_agg(role.rolname, json_build_object(
+      'password', {password}, 'login', role.rolcanlogin, 'connection_limit', role.rolconnlimit,
+      'member_of', (SELECT coalesce(json_agg(parent.rolname), '[]')
+        FROM pg_auth_members AS link JOIN pg_roles AS parent ON parent.oid = link.roleid WHERE link.member = role.oid)))
+    FROM {table} AS role),
+  'databases', (SELECT json_object_agg(datname, pg_get_userbyid(datdba)) FROM pg_database));
+"""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing to do: the SQL, which may hold a verifier, and words for people, which do not."""
+
+    sql: str
+    what: str
+
+
+def differences(
+    state: Mapping[str, Any], spec: Mapping[str, Any], passwords: Mapping[str, str], visible: bool = True
+) -> list[Statement]:
+    """Return what makes ``state`` (what the server has) as ``spec`` says, in order; nothing when it is already.
+
+    ``passwords`` are by role. ``visible`` says whether the server shows verifiers; where it does not, a password is set
+    only when its role is made.
+    """
+    found: list[Statement] = []
+    for role, password in sorted(passwords.items()):
+        wanted = spec["roles"].get(role, {})
+        limit = wanted.get("connection_limit")
+        present = state["roles"].get(role)
+        name = identifier(role)
+        if present is None:
+            limited = "" if limit is None else f" CONNECTION LIMIT {int(limit)}"
+            found.append(
+                Statement(
+                    f"CREATE ROLE {name} LOGIN{limited} PASSWORD '{scram.verifier(password)}'", f"role {role}: made"
+                )
+            )
+        else:
+            if visible and not scram.matches(present["password"], password):
+                sql = f"ALTER ROLE {name} PASSWORD '{scram.verifier(password)}'"
+                found.append(Statement(sql, f"role {role}: password set"))
+            if not present["login"]:
+                found.append(Statement(f"ALTER ROLE {name} LOGIN", f"role {role}: may log in"))
+            if limit is not None and limit != present["connection_limit"]:
+                sql = f"ALTER ROLE {name} CONNECTION LIMIT {int(limit)}"
+                found.append(Statement(sql, f"role {role}: connection limit {limit}"))
+        parents = set(wanted.get("member_of") or ()) - set(present["member_of"] if present else ())
+        found += [
+            Statement(f"GRANT {identifier(parent)} TO {name}", f"role {role}: member of {parent}")
+            for parent in sorted(parents)
+        ]
+    for database, wanted in sorted(spec["databases"].items()):
+        owner = wanted["owner"]
+        name = identifier(database)
+        if database not in state["databases"]:
+            found.append(
+                Statement(f"CREATE DATABASE {name} OWNER {identifier(owner)}", f"database {database}: made for {owner}")
+            )
+        elif state["databases"][database] != owner:
+            sql = f"ALTER DATABASE {name} OWNER TO {identifier(owner)}"
+            found.append(Statement(sql, f"database {database}: owned by {owner}"))
+    return found
+
+
+def identifier(name: str) -> str:
+    """Quote an SQL identifier (PostgreSQL manual, 4.1.1)."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def ensure(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths, check: bool = False) -> list[str]:
+    """Make roles and databases as ``spec`` says; return what changed, in words. Needs a server that answers.
+
+    Reads first: a second call does nothing. Raises BattenError with the server's own message.
+    """
+    values = credentials.load(paths).values
+    passwords = {role: _value(values, wanted["secret"]) for role, wanted in spec["roles"].items()}
+    if spec.get("superuser_secret") and not spec.get("managed"):
+        passwords[spec["superuser"]] = _value(values, spec["superuser_secret"])
+    with _client(docker, project, spec, paths, values) as client:
+        visible = not spec.get("managed")  # pg_authid is for superusers, and a managed server's administrator is none
+        query = _STATE.format(
+            password="role.rolpassword" if visible else "NULL", table="pg_authid" if visible else "pg_roles"
+        )
+        database = spec["managed"]["database"] if spec.get("managed") else "postgres"
+        state = json.loads(_psql(client, database, query))
+        statements = differences(state, spec, passwords, visible)
+        if statements and not check:
+            _psql(client, database, ";\n".join(each.sql for each in statements) + ";\n")
+    return [each.what for each in statements]
+
+
+def dump(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths, database: str) -> tuple[Path, str]:
+    """Dump ``database`` in pg_dump's custom format to a file that only root reads.
+
+    Returns its path and the command that restores it. A dump that fails leaves no file.
+    """
+    values = credentials.load(paths).values
+    atomic.make_directory(paths.dumps, 0o700)
+    path = paths.dumps / f"{database}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.dump"
+    with _client(docker, project, spec, paths, values) as client:
+        handle, temporary = tempfile.mkstemp(prefix=f".{database}.", dir=str(paths.dumps))
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                words = client.words("pg_dump", ["--format=custom", f"--dbname={database}"])
+                done = subprocess.run(
+                    words, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.PIPE, check=False
+                )
+                os.fsync(stream.fileno())
+            if done.returncode:
+                raise BattenError(
+                    f"pg_dump failed: {_first_line(done.stderr.decode(errors='replace'))}",
+                    f"database {database}",
+                    "see: df -h",
+                )
+            Path(temporary).rename(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+        atomic.sync_directory(paths.dumps)
+        return path, client.restore.format(database=database, path=path)
+
+
+@dataclass(frozen=True)
+class _Client:
+    """How to run PostgreSQL's programs against this server, and the restore command that a person types."""
+
+    prefix: tuple[str, ...]
+    user: str
+    restore: str
+
+    def words(self, program: str, arguments: Sequence[str]) -> list[str]:
+        return [*self.prefix, program, f"--username={self.user}", "--no-password", *arguments]
+
+
+@contextmanager
+def _client(
+    docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths, values: Mapping[str, str]
+) -> Iterator[_Client]:
+    if not spec.get("managed"):
+        yield _local(docker, project, spec["service"], spec["superuser"])
+        return
+    managed = spec["managed"]
+    mounts.ensure(paths.secrets, check=False)
+    place = Path(tempfile.mkdtemp(prefix=".postgres-", dir=str(paths.secrets)))  # in memory, gone when this ends
+    try:
+        fields = (managed["host"], managed["port"], "*", managed["user"], _value(values, managed["password_secret"]))
+        atomic.write(place / "pgpass", (":".join(map(_pgpass, fields)) + "\n").encode(), 0o400)
+        atomic.write(place / "ca.crt", Path(managed["ca_file"]).read_bytes(), 0o400)
+        yield _remote(managed, spec["client_image"], place)
+    finally:
+        shutil.rmtree(place)
+
+
+def _local(docker: Docker, project: str, service: str, superuser: str) -> _Client:
+    """Return a client inside the server's container: its socket trusts the container's own user."""
+    for container in docker.list(project):
+        labels = container["Labels"]
+        if labels.get("com.docker.compose.service") == service and container["State"] == "running":
+            name = container["Names"][0].lstrip("/")
+            prefix = ("docker", "exec", "-i", name)
+            restore = f"{' '.join(prefix)} pg_restore --clean --if-exists -U {superuser} -d {{database}} < {{path}}"
+            return _Client(prefix, superuser, restore)
+    raise BattenError(
+        "the database server does not run", f"service {service}", f"see: docker logs {project}-{service}-1"
+    )
+
+
+def _remote(managed: Mapping[str, Any], image: str, place: Path) -> _Client:
+    """Return a client in a container that lives for one command and holds nothing: password and CA come from memory."""
+    host, port, user = managed["host"], managed["port"], managed["user"]
+    environment = {
+        "PGHOST": host,
+        "PGPORT": port,
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/run/batten/ca.crt",
+        "PGPASSFILE": "/run/batten/pgpass",
+    }
+    prefix = ["docker", "run", "--rm", "-i", "--user=0:0", "--read-only", "--cap-drop=ALL", "--memory=256m"]
+    prefix += ["--pids-limit=32", "--security-opt=no-new-privileges", "--log-driver=none", "--entrypoint="]
+    prefix += [f"--volume={place}:/run/batten:ro", *(f"--env={name}={value}" for name, value in environment.items())]
+    url = f"postgresql://{user}@{host}:{port}/{{database}}?sslmode=verify-full&sslrootcert={managed['ca_file']}"
+    return _Client((*prefix, image), user, f"pg_restore --clean --if-exists -d '{url}' {{path}}")
+
+
+def _psql(client: _Client, database: str, sql: str) -> str:
+    """Run ``sql``, given on standard input, and return what it prints."""
+    arguments = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
+    words = client.words("psql", [*arguments, f"--dbname={database}"])
+    done = subprocess.run(words, input=sql, capture_output=True, text=True, check=False)
+    if done.returncode:
+        # Only the first line: the next would quote the statement.
+        raise BattenError(
+            f"PostgreSQL says: {_first_line(done.stderr)}", f"database {database}", "see the server's log"
+        )
+    return done.stdout
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing"])[0]
+
+
+def _pgpass(field: Any) -> str:
+    """Escape a field of a password file (PostgreSQL manual, 32.16)."""
+    return str(field) if field == "*" else str(field).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _value(values: Mapping[str, str], name: str) -> str:
+    if name not in values:
+        raise BattenError(f"no secret is named {name}", "postgres", "name it under secrets in batten.yaml")
+    return values[name]
