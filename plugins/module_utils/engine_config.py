@@ -201,7 +201,7 @@ def merge(
 
 
 def grantable(entries: Iterable[Mapping[str, Any]], limit: int) -> list[dict[str, Any]]:
-    """Return ``entries`` with open-file limits lowered to ``limit``: a higher one stops every container from starting."""
+    """Return ``entries`` with open-file limits lowered to ``limit``: above it no container would start."""
     result = []
     for entry in entries:
         value = entry.get("value")

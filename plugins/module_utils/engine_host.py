@@ -104,7 +104,7 @@ def api(path: str) -> Any:
         connection.close()
 
 
-# -- observe ------------------------------------------------------------------------------------------------------------
+# -- observe ---------------------------------------------------------------------------------------------
 
 
 def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
@@ -264,7 +264,7 @@ def _fingerprint(path: str) -> str | None:
         return None
 
 
-# -- act ----------------------------------------------------------------------------------------------------------------
+# -- act ---------------------------------------------------------------------------------------------
 
 
 def apply_packages(plan: PackagePlan, family: str) -> None:
@@ -304,7 +304,7 @@ def fetch_key(url: str, fingerprint: str) -> bytes:
     if not url.startswith("https://"):
         raise BattenError("a signing key is fetched over https only", url, "set docker_upstream_url to an https:// URL")
     try:
-        with urllib.request.urlopen(url, timeout=30, context=ssl.create_default_context()) as answer:
+        with urllib.request.urlopen(url, timeout=30, context=ssl.create_default_context()) as answer:  # noqa: S310 - https only, see above
             key: bytes = answer.read(1 << 20)
     except (urllib.error.URLError, OSError) as error:
         raise BattenError(
@@ -362,7 +362,7 @@ def validate(text: str, command: Sequence[str]) -> None:
         raise BattenError(
             f"dockerd refuses the merged file: {said[-1] if said else 'no reason given'}",
             f"{DAEMON}, which was left as it was",
-            "correct the entry in docker_daemon, docker_daemon_group or docker_daemon_host, or the user's key in the file",
+            "correct that key in docker_daemon, docker_daemon_group or docker_daemon_host, or in the file itself",
         )
 
 

@@ -18,8 +18,8 @@ description:
 options:
   state:
     description:
-      - V(absent) takes out what this module set in daemon.json, systemd and journald, and gives back the values it stood in
-        for. The engine, its packages and all other keys stay.
+      - V(absent) takes out what this module set in daemon.json, systemd and journald, and gives back the values that it
+        stood in for. The engine, its packages and all other keys stay.
     type: str
     choices: [present, absent]
     default: present
