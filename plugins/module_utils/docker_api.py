@@ -272,7 +272,7 @@ class Events:
             return None
 
     def _read(self, response: http.client.HTTPResponse) -> None:
-        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):  # closed under it
             for line in response:
                 if line.strip():
                     self._queue.put(json.loads(line))

@@ -1,0 +1,92 @@
+"""Data that are there already: volumes are kept, and their owner is compared with who will write to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import atomic
+from .preflight import Problem
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory that a service writes to, and who must own it."""
+
+    volume: str
+    path: Path
+    uid: int
+    gid: int
+    mode: int
+
+    @property
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.path.iterdir())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the owner is right; the group may be anything, as images differ in it."""
+        return self.path.stat().st_uid == self.uid
+
+    @property
+    def chown(self) -> str:
+        return f"chown -R {self.uid}:{self.gid} {self.path}"
+
+
+def places(volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str, Any]]) -> list[Place]:
+    """Return where each planned volume's data lie: in its own directory, or where the engine keeps it, if it does yet.
+
+    ``volumes`` is the plan's ``volumes`` as JSON, ``live`` the engine's list of volumes.
+    """
+    mounted = {volume["Name"]: volume.get("Mountpoint") for volume in live}
+    found = []
+    for volume in volumes.values():
+        where = volume.get("device") or mounted.get(volume["name"])
+        if where:
+            mode = int(str(volume.get("mode") or "0700"), 8)
+            found.append(Place(volume["name"], Path(where), int(volume["uid"]), int(volume["gid"]), mode))
+    return found
+
+
+def foreign_owners(found: Iterable[Place]) -> list[Problem]:
+    """Return a problem, with the exact ``chown``, for each directory whose data another user owns."""
+    return [
+        Problem(
+            f"its data in {place.path} belong to uid {place.path.stat().st_uid}, and the service will run as {place.uid}",
+            f"volume {place.volume}",
+            f"stop the stack, then: {place.chown}  (or set stack_adopt_chown: true)",
+        )
+        for place in found
+        if place.exists and not place.empty and not place.fits
+    ]
+
+
+def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]:
+    """Make missing directories and give each its owner; existing data only with ``adopt_chown``. Returns what changed."""
+    changes = []
+    for place in found:
+        if not place.exists:
+            changes.append(f"{place.path}: made")
+            if not check:
+                place.path.parent.mkdir(parents=True, exist_ok=True)
+                atomic.make_directory(place.path, place.mode, place.uid, place.gid)
+        elif not place.fits and (place.empty or adopt_chown):
+            changes.append(f"{place.path}: owner {place.path.stat().st_uid} becomes {place.uid}")
+            if not check:
+                _chown(place)
+    return changes
+
+
+def _chown(place: Place) -> None:
+    """Change the top last, so that a killed run is seen and done again by the next."""
+    for directory, names, files in os.walk(place.path):
+        for name in (*names, *files):
+            os.chown(os.path.join(directory, name), place.uid, place.gid, follow_symlinks=False)
+    os.chown(place.path, place.uid, place.gid)

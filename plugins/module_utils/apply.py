@@ -1,0 +1,255 @@
+"""From a release payload to a healthy stack, or back to the last good one. The whole story, in order.
+
+Every step may be cut off by ``kill -9``: files appear by rename, ``current`` moves before containers do, a release is
+marked good last, and the next run compares what lives with the plan, whatever the last run got done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import adoption, audit, atomic, credentials, lock, postgres, preflight, program, release, survey, units
+from .act import MANAGED, Actor
+from .compare import Difference
+from .compose import version as compose_version
+from .docker_api import Docker
+from .errors import BattenError
+from .paths import StackPaths
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """``gate_timeout`` is the most seconds that one service may take to become healthy."""
+
+    check: bool = False
+    gate_timeout: float = 300
+    adopt_chown: bool = False
+    manage_units: bool = True
+
+
+@dataclass
+class Result:
+    """What a run did, as the module returns it. See the module's RETURN."""
+
+    release: str
+    previous: str | None
+    changed: bool = False
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+    gate: dict[str, Any] = field(default_factory=dict)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+    returned_to: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+class ApplyFailed(BattenError):
+    """The release did not hold; ``result`` says what was done until then."""
+
+    def __init__(self, failure: BattenError, more: str, result: Result) -> None:
+        self.result = result
+        super().__init__(f"{failure.what}\n{more}", failure.where, failure.fix)
+
+
+def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
+    """Make the host run ``payload``. Raises :class:`BattenError`, :class:`ApplyFailed` once something was changed."""
+    if options.check:
+        return predict(payload, options, docker, paths)
+    with lock.held(paths.lock):
+        return _converge(payload, options, docker, paths)
+
+
+def predict(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
+    """Return what :func:`apply` would do; works before Docker exists, and changes nothing."""
+    result = Result(release.identity(payload), release.running(paths))
+    files = [_file(payload, path) for path in release.differences(paths, payload)]
+    secrets = credentials.deliver(paths, payload["secrets"], check=True)
+    made = [_secret(payload, change) for change in secrets.changes]
+    if docker.answers() and compose_version():
+        model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
+        seen = survey.look(docker, paths, payload, model, secrets.digests)
+        _preflight(payload, options, docker, paths, seen)
+        found = list(seen.differences)
+        result.pending = [dict(one.__dict__) for one in seen.actions.values()]
+    else:
+        found = survey.from_plan(payload)
+        result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
+    result.differences = [one.to_json() for one in (*files, *made, *found)]
+    kept = units.ensure(paths, payload["plan"], check=True) if options.manage_units else []
+    result.changed = bool(result.differences or kept)
+    return result
+
+
+def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
+    _need_engine(docker)
+    result = Result(release.identity(payload), release.running(paths))
+    good = release.last_good(paths)
+    model = survey.merged_model(paths, payload)
+    seen = survey.look(docker, paths, payload, survey.with_digests(model, _known_digests(paths, payload)), {})
+    _preflight(payload, options, docker, paths, seen)
+
+    written = release.write(paths, payload)
+    program.install(check=False)
+    secrets = credentials.deliver(paths, payload["secrets"], check=False)
+    seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests)
+    files = [_file(payload, path) for path in written]
+    made = [_secret(payload, change) for change in secrets.changes]
+    result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
+
+    prepared = adoption.prepare(_places(payload, docker), options.adopt_chown, check=False)
+    actor = _actor(payload, options, docker, paths, seen, secrets.digests, result)
+    if seen.missing_images:
+        actor.compose.pull(seen.missing_images)
+    moved = release.activate(paths, payload)
+    try:
+        actor.run()
+        result.gate = actor.wait(seen.desired)
+    except BattenError as failure:
+        result.changed = True
+        _audit(payload, paths, result, "failed")
+        raise _after_failure(failure, payload, good, options, docker, paths, result, actor) from failure
+    kept = units.ensure(paths, payload["plan"], check=False) if options.manage_units else []
+    marked = release.mark_good(paths, payload, actor.survey.images)
+    release.prune(paths, {result.release, *([good] if good else [])})
+    result.changed = bool(result.differences or result.actions or prepared or moved or kept or marked)
+    _audit(payload, paths, result, "done")
+    return result
+
+
+def _after_failure(
+    failure: BattenError,
+    payload: Payload,
+    good: str | None,
+    options: Options,
+    docker: Docker,
+    paths: StackPaths,
+    result: Result,
+    actor: Actor,
+) -> ApplyFailed:
+    """Keep, stop or return, as house rule 5 says; the message tells which."""
+    failed = release.identity(payload)
+    dumped = [one for one in result.actions if one["action"] == "dump"]
+    if good is None:
+        for containers in docker.list(payload["project"]):
+            if containers["State"] in ("running", "restarting", "paused"):
+                docker.stop(containers["Id"])
+        return ApplyFailed(failure, "This was the first release: its containers are stopped, not removed.", result)
+    if good == failed:
+        return ApplyFailed(failure, f"Release {failed} was good before, so there is nothing to return to.", result)
+    if dumped:
+        more = "\n".join(one["why"] for one in dumped)
+        return ApplyFailed(
+            failure, f"It may have migrated its database, so the old release was not put back.\n{more}", result
+        )
+    try:
+        _return_to(good, options, docker, paths, result)
+    except BattenError as second:
+        more = f"The last good release {good} could not be put back either: {second}"
+        return ApplyFailed(failure, more, result)
+    return ApplyFailed(failure, f"The last good release {good} is running again.", result)
+
+
+def _return_to(good: str, options: Options, docker: Docker, paths: StackPaths, result: Result) -> None:
+    payload = release.read(paths, good)
+    release.write(paths, payload)
+    secrets = credentials.deliver(paths, payload["secrets"], check=False)
+    model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
+    seen = survey.look(docker, paths, payload, model, secrets.digests)
+    release.activate(paths, payload)
+    back = Result(good, result.release)
+    actor = _actor(payload, options, docker, paths, seen, secrets.digests, back)
+    actor.run()
+    actor.wait(seen.desired)
+    result.returned_to = good
+    _audit(payload, paths, back, "returned")
+
+
+def _actor(
+    payload: Payload,
+    options: Options,
+    docker: Docker,
+    paths: StackPaths,
+    seen: survey.Survey,
+    digests: Mapping[str, str],
+    result: Result,
+) -> Actor:
+    variables = {survey.digest_variable(name): digest for name, digest in digests.items()}
+    compose = survey.compose(paths, payload, variables)
+    spec = payload.get("postgres")
+
+    where = (spec or {}).get("service") or "managed PostgreSQL"
+
+    def ensure_roles() -> None:
+        for change in postgres.ensure(docker, payload["project"], spec, paths):
+            result.actions.append({"service": where, "action": "ensure", "why": change, "seconds": 0.0})
+
+    def dump(service: str) -> None:
+        database = (payload["plan"]["services"].get(service) or {}).get("migrates")
+        if database and spec:
+            path, restore = postgres.dump(docker, payload["project"], spec, paths, database)
+            why = f"database {database} was dumped to {path}; to restore it: {restore}"
+            result.actions.append({"service": service, "action": "dump", "why": why, "seconds": 0.0})
+
+    once = {spec["service"]: ensure_roles} if spec and not spec.get("managed") else {}
+    if spec and spec.get("managed"):
+        once = {MANAGED: ensure_roles}
+    actor = Actor(docker, paths, payload, seen, compose, digests, options.gate_timeout, dump, once)
+    actor.done = result.actions
+    return actor
+
+
+def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackPaths, seen: survey.Survey) -> None:
+    coming = [paths.base / name for name in release.base_files(payload)]
+    pulls = bool(seen.missing_images)
+    problems = preflight.check(docker, paths, payload["plan"], seen.desired, seen.observed, pulls, coming)
+    if not options.adopt_chown:
+        problems += adoption.foreign_owners(_places(payload, docker))
+    preflight.refuse(problems)
+
+
+def _places(payload: Payload, docker: Docker) -> list[adoption.Place]:
+    return adoption.places(payload["plan"].get("volumes") or {}, docker.volumes())
+
+
+def _need_engine(docker: Docker) -> None:
+    if not docker.answers():
+        fix = "systemctl start docker; on a new host run playbooks/docker.yml first"
+        raise BattenError("no Docker engine answers", docker.path, fix)
+    if compose_version() is None:
+        raise BattenError("Compose is not installed", "docker compose", "run playbooks/docker.yml")
+
+
+def _known_digests(paths: StackPaths, payload: Payload) -> dict[str, str]:
+    known: dict[str, str] = atomic.read_json(paths.loaded, {})
+    return {name: str(digest) for name, digest in known.items() if name in payload["plan"]["services"]}
+
+
+def _file(payload: Payload, path: str) -> Difference:
+    return Difference(payload["stack"], "file", path, "content", "the release's", "other or missing", "rewrite")
+
+
+def _secret(payload: Payload, change: str) -> Difference:
+    name, _, what = str(change).partition(": ")
+    return Difference(payload["stack"], "secret", name, "delivery", "delivered", what or "changed", "rewrite")
+
+
+def _audit(payload: Payload, paths: StackPaths, result: Result, outcome: str) -> None:
+    common = {"stack": payload["stack"], "release": result.release, "result": outcome}
+    changes = [
+        {
+            **common,
+            "scope": one["scope"],
+            "service": one["name"],
+            "facet": one["facet"],
+            "before": one["actual"],
+            "after": one["desired"],
+            "action": one["action"],
+        }
+        for one in result.differences
+    ]
+    audit.append(paths.audit, [*changes, *({**common, **one} for one in result.actions)])

@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright: the batten authors. Apache-2.0 (see LICENSE).
+"""One stack on one host, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack
+short_description: Bring a Compose stack to a release, and keep the last good one
+version_added: 0.1.0
+author: The batten authors (@batten)
+description:
+  - Writes the release where its bytes differ, delivers its secrets, compares every container with the merged Compose
+    model, recreates, updates or starts exactly those that differ, waits for health, and puts the last good release back
+    when a service does not get healthy.
+  - In a playbook, use the role C(stack); its action plugin of the same name observes the host, plans and renders first.
+options:
+  release:
+    description: The payload that the controller rendered. Holds no secret value. See docs/architecture.md.
+    type: dict
+    required: true
+  gate_timeout:
+    description: The most seconds that one service may take to become healthy.
+    type: int
+    default: 300
+  adopt_chown:
+    description: Change the owner of data that another user owns, instead of refusing.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Predicts everything but the outcome of the health gate, also before Docker is installed.
+    support: full
+  diff_mode:
+    description: Shows each difference as one line; of secrets only the names.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Bring the stack up, or see what is in the way
+  ansible.builtin.import_role:
+    name: batten.core.stack
+"""
+
+RETURN = r"""
+release:
+  description: ID of the release, a digest of all that it holds.
+  returned: always
+  type: str
+previous:
+  description: ID of the release that ran before, or none.
+  returned: always
+  type: str
+returned_to:
+  description: ID of the last good release where the new one failed and the old one runs again.
+  returned: always
+  type: str
+differences:
+  description: Every facet in which the host was not as planned, in the shape that C(batten drift --json) prints.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    stack: {description: Name of the stack., type: str, returned: always}
+    scope: {description: One of service, host, secret, file and network., type: str, returned: always}
+    name: {description: Name of the service, file, secret or network., type: str, returned: always}
+    facet: {description: What differs., type: str, returned: always}
+    desired: {description: The plan's value., type: raw, returned: always}
+    actual: {description: The live value., type: raw, returned: always}
+    action: {description: What repairs it., type: str, returned: always}
+actions:
+  description: What was done, in order; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    service: {description: Name of the service., type: str, returned: always}
+    action: {description: Such as create or update or recreate., type: str, returned: always}
+    why: {description: The facets that differed., type: str, returned: always}
+    seconds: {description: How long it took., type: float, returned: always}
+gate:
+  description: For each service, C(status) healthy or completed, and the seconds until then.
+  returned: always
+  type: dict
+pending:
+  description: In check mode, the actions that would be taken.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.batten.core.plugins.module_utils.apply import ApplyFailed, Options, Result, apply
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "release": {"type": "dict", "required": True},
+            "gate_timeout": {"type": "int", "default": 300},
+            "adopt_chown": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    payload = module.params["release"]
+    options = Options(
+        check=module.check_mode,
+        gate_timeout=module.params["gate_timeout"],
+        adopt_chown=module.params["adopt_chown"],
+    )
+    try:
+        result = apply(payload, options, Docker(), StackPaths(payload["stack"]))
+    except ApplyFailed as error:
+        module.fail_json(msg=str(error), **error.result.to_json())
+    except BattenError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(diff=diff(result), **result.to_json())
+
+
+def diff(result: Result) -> dict[str, str]:
+    """Return both sides of every difference as lines, for ``--diff``."""
+
+    def lines(side: str) -> str:
+        return "".join(
+            f"{one['scope']} {one['name']} {one['facet']}: {json.dumps(one[side])}\n" for one in result.differences
+        )
+
+    return {"before": lines("actual"), "after": lines("desired")}
+
+
+if __name__ == "__main__":
+    main()
