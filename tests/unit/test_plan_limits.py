@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from batten.errors import BattenError
 from batten.plan import limits
 from batten.plan.limits import GIB, MIB, Request
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 
 @st.composite

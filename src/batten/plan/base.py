@@ -182,8 +182,10 @@ def _volumes(items: Any, at: At) -> tuple[dict[str, str], tuple[str, ...]]:
             kind, source, target = item.get("type", "volume"), item.get("source"), item.get("target")
             mode = ":ro" if item.get("read_only") else ""
         else:
-            source, _, rest = str(item).rpartition(":") if str(item).count(":") == 1 else str(item).partition(":")
+            source, _, rest = str(item).partition(":")
             target, _, options = rest.partition(":")
+            if not rest:
+                source, target = "", source
             kind = "bind" if source.startswith((".", "/", "~")) else "volume"
             mode = f":{options}" if options else ""
         if not isinstance(target, str) or not target.startswith("/"):
