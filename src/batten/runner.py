@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -36,11 +37,13 @@ def load_hosts(
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
     from ansible.vars.manager import VariableManager
 
     inventory = inventory_source(inventory)
     try:
-        init_plugin_loader()
+        if AnsibleCollectionConfig.collection_finder is None:
+            init_plugin_loader()
         loader = _loader_without_vault()
         manager = InventoryManager(loader=loader, sources=[inventory])
         if limit:
@@ -219,7 +222,7 @@ def _run(
             envvars=_environment(),
             settings={"pexpect_timeout": 1},
             event_handler=handle,
-            cancel_callback=lambda: interrupts.count > 1,
+            cancel_callback=interrupts.must_end,
             quiet=True,
             **what,
         )
@@ -231,8 +234,8 @@ def _run(
 def _environment() -> dict[str, str]:
     """Return what ansible-playbook needs: this very installation first, and the settings a person would get.
 
-    ansible-runner turns host key checking off unless it is told (ansible_runner/config/_base.py, ``prepare_env``), so it
-    is told what Ansible's own configuration says.
+    ansible-runner turns host key checking off unless it is told (ansible_runner/config/_base.py, ``prepare_env``), so
+    it is told what Ansible's own configuration says.
     """
     from ansible import constants
 
@@ -248,12 +251,18 @@ def _environment() -> dict[str, str]:
 class _Interrupts:
     """Ctrl-C while Ansible runs: the first asks it to stop, as a terminal would; the second ends it at once.
 
-    ansible-runner gives Ansible a terminal of its own, so a Ctrl-C does not reach it by itself.
+    ansible-runner gives Ansible a terminal of its own, so a Ctrl-C does not reach it by itself. Ansible can miss one
+    that comes just as it forks, so it is asked again, and ended if it has not stopped after ten seconds.
     """
+
+    ASK_AGAIN_SECONDS = 3
+    END_SECONDS = 10
 
     def __init__(self) -> None:
         self.count = 0
         self.ansible: int | None = None
+        self._first: float | None = None
+        self._asked = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interrupts:
@@ -266,8 +275,23 @@ class _Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def must_end(self) -> bool:
+        """Tell ansible-runner, which asks about every second, whether Ansible is to be killed."""
+        if self._first is None:
+            return False
+        waited = time.monotonic() - self._first
+        if waited > self.ASK_AGAIN_SECONDS and self._asked == 1:
+            self._ask()
+        return self.count > 1 or not self.ansible or waited > self.END_SECONDS
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1 if self.ansible else 2
-        if self.ansible and self.count == 1:
+        self.count += 1
+        if self._first is None:
+            self._first = time.monotonic()
+            self._ask()
+
+    def _ask(self) -> None:
+        if self.ansible:
+            self._asked += 1
             with suppress(ProcessLookupError):
                 os.killpg(self.ansible, signal.SIGINT)
