@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batten import resources
+from batten.plan import schema
 from batten.render import template
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
         "stack": plan,
         "services": [service for _, service in sorted(plan.services.items())],
         "volumes": sorted(plan.volumes.items()),
+        "off": sorted(set(schema.load_yaml(base_text, "compose.yaml")["services"]) - set(plan.services)),
     }
     target = f"compose.{plan.target}.yaml"
     return (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batten.errors import BattenError
 from batten.plan.model import to_json
 from batten.plan.service import ids
+from batten.render import build
 from batten.render.files import files, with_digests
 from batten.render.layers import layers
 
@@ -31,7 +32,8 @@ def release(plan: StackPlan, settings: StackSettings, definition: Definition) ->
     """
     directory = (settings.definition or settings.base).parent / "files"
     rendered = files(plan, settings, directory)
-    complete = with_digests(plan, rendered)
+    built = build.builds(plan, settings.base, settings.variables)
+    complete = build.with_images(with_digests(plan, rendered), built)
     base_text = _text(settings.base)
     payload = {
         "stack": plan.name,
@@ -44,6 +46,7 @@ def release(plan: StackPlan, settings: StackSettings, definition: Definition) ->
             for name, found in sorted(rendered.items())
         },
         "base_files": base_files(complete, settings.base.parent),
+        "builds": build.payload(complete, built),
         "environment": dict(sorted(settings.variables.items())),
         "plan": to_json(complete),
         "secrets": secrets(complete, definition),
