@@ -3,7 +3,7 @@
 ``spec`` is the release's ``postgres`` (docs/architecture.md)::
 
     {"service": NAME or null,           the service in the stack that is the server
-     "managed": {"host", "port", "database", "user", "password_secret", "ca_file"} or null,   or one elsewhere
+     "managed": {"host", "port", "database", "user", "password_secret", "ca_file"} or null,  or elsewhere
      "client_image": IMAGE,             whose psql talks to a managed server
      "superuser": ROLE, "superuser_secret": SECRET or null,
      "roles": {ROLE: {"secret": SECRET, "member_of": [ROLE, ...], "connection_limit": N}},    the last two optional

@@ -1,8 +1,8 @@
 """The systemd units of a stack, and putting them on a host without disturbing what runs.
 
 Docker comes after the secrets and *asserts* their mount. With ``Requires=`` instead, stopping or restarting
-``batten-secrets@`` would stop Docker and every container (systemd.unit(5)). With an assertion a Docker whose secrets are
-missing does not start, and nothing that happens later reaches a Docker that runs. Nor does Docker ask for the secrets by
+``batten-secrets@`` would stop Docker and every container (systemd.unit(5)). With an assertion a Docker whose secrets
+are missing does not start, and nothing that happens later reaches a Docker that runs. Nor does Docker ask for them by
 ``Wants=``: each ``docker ps`` of a person who looks why nothing runs would start them again, through docker.socket.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,8 @@ from ansible_collections.batten.core.plugins.module_utils import scram
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
 
-# RFC 7677 section 3 has user "user", password "pencil" and this salt; its server signature and client proof were used to
-# check StoredKey and ServerKey below (ServerSignature = HMAC(ServerKey, AuthMessage)).
+# RFC 7677 section 3: user "user", password "pencil", this salt. The server's signature of the exchange proves ServerKey:
+# ServerSignature = HMAC(ServerKey, AuthMessage).
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 AUTH_MESSAGE = (
     b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
@@ -22,8 +23,6 @@ AUTH_MESSAGE = (
 
 
 def test_the_example_of_rfc_7677() -> None:
-    import hmac
-
     made = scram.verifier("pencil", SALT)
     head, keys = made.rsplit("$", 1)
     assert head == "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ=="
