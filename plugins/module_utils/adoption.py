@@ -49,7 +49,7 @@ def places(volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str,
     found = []
     for volume in volumes.values():
         where = volume.get("device") or mounted.get(volume["name"])
-        if where:
+        if where and volume.get("uid") is not None:  # without a uid the image's own user owns it, whoever that is
             mode = int(str(volume.get("mode") or "0700"), 8)
             found.append(Place(volume["name"], Path(where), int(volume["uid"]), int(volume["gid"]), mode))
     return found

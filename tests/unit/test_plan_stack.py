@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batten.errors import BattenError
-from batten.plan import Capacity, StackPlan, StackSettings, plan, plan_host, plan_stack, stack_from_json, to_json
+from batten.plan import (
+    Capacity,
+    StackPlan,
+    StackSettings,
+    capacity_from_json,
+    plan,
+    plan_host,
+    plan_stack,
+    stack_from_json,
+    to_json,
+)
 from batten.plan.limits import GIB, MIB
 from batten.plan.stack import start_order
 from batten.report import budget_bar, plan_text
@@ -103,6 +113,13 @@ def test_data_lies_on_the_volume_that_must_be_mounted() -> None:
 def test_a_plan_comes_back_from_its_json() -> None:
     made, _ = plan_stack(reference(profiles=["auth", "observability"]), HOST)
     assert stack_from_json(json.loads(json.dumps(to_json(made)))) == made
+
+
+def test_a_capacity_comes_from_what_the_host_reports() -> None:
+    reported = {"memory_bytes": GIB, "cpus": 2, "addresses": ["10.0.0.1"], "projects": {"a": ["b"]}, "later": 1}
+    assert capacity_from_json(reported) == Capacity(GIB, 2, addresses=("10.0.0.1",), projects={"a": ("b",)})
+    with pytest.raises(BattenError, match="not a host's capacity"):
+        capacity_from_json({"cpus": 1})
 
 
 def test_json_of_a_later_version_and_of_something_else() -> None:
@@ -203,6 +220,14 @@ def test_the_inventory_can_refuse_to_take_over() -> None:
 @pytest.mark.parametrize("services", [("postgres",), (*RUNNING, "blog")])
 def test_another_project_is_left_alone(services: tuple[str, ...]) -> None:
     assert plan_stack(reference(), replace(HOST, projects={"else": services}))[0].project == "app"
+
+
+def test_a_project_of_another_stack_is_left_alone() -> None:
+    other = adopted("reference")
+    host = replace(HOST, projects={"reference": RUNNING})
+    assert (
+        plan_host([replace(reference(), name="second")], host, {"app": other})[0].stacks["second"].project == "second"
+    )
 
 
 def test_two_that_fit_are_asked_about() -> None:

@@ -1,6 +1,16 @@
 """The planner: settings, base, definition, profiles and capacity in, a plan out. Pure but for reading those files."""
 
-from batten.plan.model import Capacity, Finding, HostPlan, Plan, ServicePlan, StackPlan, stack_from_json, to_json
+from batten.plan.model import (
+    Capacity,
+    Finding,
+    HostPlan,
+    Plan,
+    ServicePlan,
+    StackPlan,
+    capacity_from_json,
+    stack_from_json,
+    to_json,
+)
 from batten.plan.settings import StackSettings
 from batten.plan.stack import Inputs, load_inputs, plan, plan_host, plan_stack
 
@@ -13,6 +23,7 @@ __all__ = [
     "ServicePlan",
     "StackPlan",
     "StackSettings",
+    "capacity_from_json",
     "load_inputs",
     "plan",
     "plan_host",

@@ -233,6 +233,15 @@ def stack_from_json(value: Mapping[str, Any]) -> StackPlan:
     return plan
 
 
+def capacity_from_json(value: Mapping[str, Any]) -> Capacity:
+    """Return the Capacity that a host reported (``module_utils/capacity.py``)."""
+    try:
+        capacity: Capacity = _revive(Capacity, value)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BattenError(f"this is not a host's capacity: {error}", "capacity", "run site.yml again") from error
+    return capacity
+
+
 def _revive(kind: Any, value: Any) -> Any:
     """Turn plain JSON into what the type annotation ``kind`` says."""
     origin, arguments = get_origin(kind), get_args(kind)

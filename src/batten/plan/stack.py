@@ -70,7 +70,7 @@ def plan_host(
     previous: Mapping[str, StackPlan] | None = None,
     inputs: Mapping[str, Inputs] | None = None,
 ) -> tuple[HostPlan, tuple[Finding, ...]]:
-    """Plan all of batten's stacks on one host, which share its memory."""
+    """Plan stacks on one host, which share its memory; ``previous`` holds the plans of all stacks that it runs."""
     names = [settings.name for settings in stacks]
     known = next((plan.capacity_bytes for plan in (previous or {}).values() if plan.capacity_bytes), None)
     memory = limits.settle(_declared(capacity, stacks), known)
@@ -100,10 +100,11 @@ def plan_host(
             )
             for name, draft in drafts[settings.name].items()
         }
-        before = (previous or {}).get(settings.name)
-        planned[settings.name] = _stack(settings, capacity, own, services, memory, before)
+        planned[settings.name] = _stack(settings, capacity, own, services, memory, previous or {})
         findings += _findings(settings, own, drafts[settings.name])
-        if before is None and planned[settings.name].project in set(capacity.projects) - {settings.name}:
+        if settings.name not in (previous or {}) and planned[settings.name].project in set(capacity.projects) - {
+            settings.name
+        }:
             findings.append(_takes_over(settings, planned[settings.name].project))
     host = HostPlan(
         memory_bytes=memory,
@@ -210,7 +211,7 @@ def _stack(
     inputs: Inputs,
     services: Mapping[str, ServicePlan],
     memory: int,
-    previous: StackPlan | None,
+    previous: Mapping[str, StackPlan],
 ) -> StackPlan:
     project = _project(settings, capacity, inputs, previous)
     services = {
@@ -273,22 +274,23 @@ def _cycle(left: Mapping[str, Sequence[str]]) -> list[str]:
         path.append(following)
 
 
-def _project(settings: StackSettings, capacity: Capacity, inputs: Inputs, previous: StackPlan | None) -> str:
+def _project(settings: StackSettings, capacity: Capacity, inputs: Inputs, previous: Mapping[str, StackPlan]) -> str:
     """The Compose project: as named, as before, else one of this base that already runs here, else the stack's name.
 
     A running project is of this base if it has every service that no Compose profile turns off, and none besides.
     """
     if settings.project:
         return settings.project
-    if previous:
-        return previous.project
+    if settings.name in previous:
+        return previous[settings.name].project
     if settings.name in capacity.projects:
         return settings.name
     least = set(inputs.base.always) - set(inputs.definition.removed)
+    taken = {*capacity.allocated, *(plan.project for plan in previous.values())}
     fitting = sorted(
         name
         for name, own in capacity.projects.items()
-        if own and least <= set(own) <= set(inputs.base.all_services) and name not in capacity.allocated
+        if own and least <= set(own) <= set(inputs.base.all_services) and name not in taken
     )
     if len(fitting) > 1:
         raise BattenError(
