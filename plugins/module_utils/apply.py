@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import adoption, audit, atomic, credentials, lock, postgres, preflight, program, release, survey, units
+from . import adoption, atomic, audit, credentials, images, lock, postgres, preflight, program, release, survey, units
 from .act import MANAGED, Actor
 from .compare import Difference
 from .compose import version as compose_version
@@ -54,6 +54,13 @@ class ApplyFailed(BattenError):
     def __init__(self, failure: BattenError, more: str, result: Result) -> None:
         self.result = result
         super().__init__(f"{failure.what}\n{more}", failure.where, failure.fix)
+
+
+def prepare(paths: StackPaths) -> bool:
+    """Make what ``batten-host put`` needs, so that given secrets can come before the release. Returns whether it changes."""
+    changed = atomic.make_directory(paths.var, 0o700)
+    changed = atomic.make_directory(paths.state, 0o700) or changed
+    return program.install(check=False) or changed
 
 
 def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
@@ -103,8 +110,7 @@ def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPa
 
     prepared = adoption.prepare(_places(payload, docker), options.adopt_chown, check=False)
     actor = _actor(payload, options, docker, paths, seen, secrets.digests, result)
-    if seen.missing_images:
-        actor.compose.pull(seen.missing_images)
+    _get_images(payload, docker, seen, actor, result)
     moved = release.activate(paths, payload)
     try:
         actor.run()
@@ -210,6 +216,15 @@ def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackP
     if not options.adopt_chown:
         problems += adoption.foreign_owners(_places(payload, docker))
     preflight.refuse(problems)
+
+
+def _get_images(payload: Payload, docker: Docker, seen: survey.Survey, actor: Actor, result: Result) -> None:
+    """Build what the release brings a context for, pull the rest, before anything is stopped."""
+    for name in images.build_missing(docker, payload.get("builds") or {}, seen.missing_images):
+        result.actions.append({"service": name, "action": "build", "why": "image", "seconds": 0.0})
+    pulls = [name for name in seen.missing_images if name not in (payload.get("builds") or {})]
+    if pulls:
+        actor.compose.pull(pulls)
 
 
 def _places(payload: Payload, docker: Docker) -> list[adoption.Place]:

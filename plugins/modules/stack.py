@@ -18,7 +18,11 @@ options:
   release:
     description: The payload that the controller rendered. Holds no secret value. See docs/architecture.md.
     type: dict
-    required: true
+  prepare:
+    description:
+      - Name of a stack for which only the host program and its directory are made.
+      - Given secrets are handed to that program on standard input, before the release.
+    type: str
   gate_timeout:
     description: The most seconds that one service may take to become healthy.
     type: int
@@ -92,7 +96,7 @@ pending:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.batten.core.plugins.module_utils.apply import ApplyFailed, Options, Result, apply
+from ansible_collections.batten.core.plugins.module_utils.apply import ApplyFailed, Options, Result, apply, prepare
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
@@ -102,12 +106,17 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "release": {"type": "dict", "required": True},
+            "release": {"type": "dict"},
+            "prepare": {"type": "str"},
             "gate_timeout": {"type": "int", "default": 300},
             "adopt_chown": {"type": "bool", "default": False},
         },
+        required_one_of=[("release", "prepare")],
+        mutually_exclusive=[("release", "prepare")],
         supports_check_mode=True,
     )
+    if module.params["prepare"]:
+        module.exit_json(changed=not module.check_mode and prepare(StackPaths(module.params["prepare"])))
     payload = module.params["release"]
     options = Options(
         check=module.check_mode,

@@ -1,0 +1,101 @@
+"""The controller's half of ``batten.core.stack``: observe the host, plan, render, hand over. No decision is made here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from batten.errors import BattenError
+from batten.fleet import observed_from, record_path
+from batten.plan.settings import StackSettings
+from batten.plan.stack import load_inputs, plan_stack
+from batten.render import release
+
+PREFIXES = ("stack_", "digitalocean_")
+PROGRAM = "/usr/local/lib/batten/batten-host.pyz"
+
+
+class ActionModule(ActionBase):
+    """Runs ``batten.core.capacity``, plans and renders, then runs the module of the same name with the payload."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's result, with the plan's findings as warnings."""
+        variables = dict(task_vars or {})
+        result: dict[str, Any] = dict(super().run(tmp, variables))
+        host = str(variables.get("inventory_hostname", ""))
+        arguments = dict(self._task.args)
+        if "release" in arguments:  # rendered by somebody else
+            return {**result, **self._module("batten.core.stack", arguments, variables)}
+        try:
+            settings = self._settings(variables, host)
+            seen = self._module("batten.core.capacity", {"projects": [settings.project or settings.name]}, variables)
+            if seen.get("failed"):
+                return {**result, **seen}
+            payload, warnings = render(settings, seen)
+            given = self._given(payload["secrets"]["generate"], variables)
+        except BattenError as error:
+            raise AnsibleActionFail(str(error)) from error
+        remember(host, seen)
+        if given and not self._task.check_mode:
+            self._hand_over(settings.name, given, variables)
+        options = {"gate_timeout": round(settings.gate_timeout_seconds), "adopt_chown": settings.adopt_chown}
+        result.update(self._module("batten.core.stack", {**options, "release": payload}, variables))
+        result["warnings"] = [*result.get("warnings", []), *warnings]
+        return result
+
+    def _settings(self, variables: Mapping[str, Any], host: str) -> StackSettings:
+        ours = {name: self._templar.template(value) for name, value in variables.items() if name.startswith(PREFIXES)}
+        root = Path(str(variables.get("inventory_dir") or "."))
+        return StackSettings.from_variables(ours, source=host, root=root)
+
+    def _module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
+
+    def _given(self, rules: Mapping[str, Mapping[str, Any]], variables: Mapping[str, Any]) -> dict[str, str]:
+        """Return the secrets that an inventory's variables hold (``{from: VARIABLE}``)."""
+        names = {secret: str(rule["from"]) for secret, rule in rules.items() if rule.get("from")}
+        return {
+            secret: str(self._templar.template(variables[name])) for secret, name in names.items() if name in variables
+        }
+
+    def _hand_over(self, stack: str, given: Mapping[str, str], variables: dict[str, Any]) -> None:
+        """Give the host what the operator gave us, on standard input: in no argument, no file, no task result."""
+        prepared = self._module("batten.core.stack", {"prepare": stack}, variables)
+        if prepared.get("failed"):
+            raise AnsibleActionFail(str(prepared.get("msg")))
+        command = shlex.join(["python3", PROGRAM, "put", stack])
+        done = self._low_level_execute_command(command, sudoable=True, in_data=json.dumps(dict(given)).encode())
+        if done["rc"]:
+            raise AnsibleActionFail(f"the host did not take the given secrets: {done['stderr'].strip()}")
+
+
+def render(settings: StackSettings, seen: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the release payload for a host as ``batten.core.capacity`` saw it, and what the planner found."""
+    observed = observed_from(seen)
+    inputs = load_inputs(settings)
+    plan, findings = plan_stack(settings, observed.capacity, observed.plans.get(settings.name), inputs)
+    warnings = [f"{one.where}: {one.what} ({one.fix})" for one in findings if one.severity == "warning"]
+    errors = [f"{one.where}: {one.what}\nTo fix it: {one.fix}" for one in findings if one.severity == "error"]
+    if errors:
+        raise AnsibleActionFail("\n".join(errors))
+    return release(plan, settings, inputs.definition), warnings
+
+
+def remember(host: str, seen: Mapping[str, Any]) -> None:
+    """Keep what a host had, for ``batten plan`` without it. A read-only home is no reason to fail a run."""
+    path = record_path(host)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"capacity": seen["capacity"], "plans": seen["plans"]}, sort_keys=True))
+    except OSError:
+        return
