@@ -262,7 +262,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("networks.attached", inspect("NetworkSettings", "Networks", to={"small_inner": {}})),
     (
         "networks.attached",
-        inspect("NetworkSettings", "Networks", to={"small_inner": {}, "small_edge": {}, "other": {}}),
+        inspect("NetworkSettings", "Networks", to={name: {} for name in ("small_inner", "small_edge", "x")}),
     ),
     ("networks.default-bridge", inspect("NetworkSettings", "Networks", to={"bridge": {}})),
     ("networks.internal", network("small_inner", Internal=False)),

@@ -1,4 +1,4 @@
-"""Record the batch of reads that the unit tests mutate: ``python -m tests.verify.record`` (needs the rig, takes 20 s)."""
+"""Record the batch of reads that the unit tests mutate: ``python -m tests.verify.record`` (20 s, in the rig)."""
 
 from __future__ import annotations
 

@@ -82,7 +82,12 @@ _COMMON = """
     networks: [inner]
     command: ["/bin/sh", "-c", "echo up; touch /tmp/up; exec sleep 100000"]
     healthcheck:
-      {test: [CMD, /bin/sh, -c, test -e /tmp/up], interval: 1s, timeout: 2s, retries: 3, start_period: 5s, start_interval: 1s}
+      test: [CMD, /bin/sh, -c, test -e /tmp/up]
+      interval: 1s
+      timeout: 2s
+      retries: 3
+      start_period: 5s
+      start_interval: 1s
 """
 
 COMPOSE = f"""
@@ -114,7 +119,8 @@ volumes:
   data: {{}}
 """
 
-DAEMON = """{"live-restore": true, "userland-proxy": false, "icc": false, "no-new-privileges": true, "log-driver": "journald",
+DAEMON = """{"live-restore": true, "userland-proxy": false, "icc": false, "no-new-privileges": true,
+"log-driver": "journald",
 "default-address-pools": [{"base": "172.30.0.0/16", "size": 24}]}"""
 
 _UNIT = """[Unit]
@@ -136,7 +142,17 @@ tar -chf /tmp/image.tar $programs $libraries && tar -C /tmp/image -rf /tmp/image
 docker import /tmp/image.tar shell:1 >/dev/null
 """
 
-_TREE = """
+# For each service, its own directory with one file, as batten delivers them.
+SECRETS = """
+for consumer in store:999 web:1000; do
+    mkdir -p "secrets/${consumer%:*}"
+    echo not-a-real-secret >"secrets/${consumer%:*}/password"
+    chmod 0400 "secrets/${consumer%:*}/password"
+    chown "${consumer#*:}" "secrets/${consumer%:*}/password"
+done
+"""
+
+_TREE = f"""
 set -e
 cd /opt/batten/small
 mkdir -p releases/1 files/web/0123abcd secrets
@@ -144,13 +160,7 @@ ln -sfn releases/1 current
 cp /tmp/compose.yaml releases/1/
 echo 'greeting: hello' >files/web/0123abcd/web.conf
 mount -t tmpfs -o noswap,size=1m,mode=0711 batten-secrets secrets || mount -t ramfs batten-secrets secrets
-for consumer in store:999 web:1000; do
-    mkdir "secrets/${consumer%:*}"
-    echo not-a-real-secret >"secrets/${consumer%:*}/password"
-    chmod 0400 "secrets/${consumer%:*}/password"
-    chown "${consumer#*:}" "secrets/${consumer%:*}/password"
-done
-mkdir -p -m 0700 /var/lib/batten /var/log/batten
+{SECRETS}mkdir -p -m 0700 /var/lib/batten /var/log/batten
 install -m 0600 /dev/null /var/log/batten/audit.jsonl
 """
 
@@ -172,7 +182,8 @@ def deploy(host: Host) -> None:
     up(host)
 
 
-def up(host: Host, *options: str) -> None:
-    """Bring the stack to what its Compose file says."""
-    host.run(f"cd /opt/batten/small/releases/1 && docker compose -p small up -d {' '.join(options)} 2>&1")
+def up(host: Host, compose: str = COMPOSE) -> None:
+    """Bring the containers to what a Compose file says, and wait until they are healthy."""
+    host.put("/tmp/compose.yaml", compose)
+    host.run("docker compose -p small -f /tmp/compose.yaml up -d --remove-orphans")
     host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 2 ]; do sleep 0.2; done', timeout=60)

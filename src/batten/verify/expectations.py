@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import types
-import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
-from batten.plan.model import StackPlan, to_json
+from batten.plan.model import StackPlan, stack_from_json, to_json
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from pathlib import Path
 
 Stacks = Mapping[str, StackPlan]  # by name
 Expectations = Mapping[str, Stacks]  # by host
-Value = TypeVar("Value")
 
 
 def load(path: Path) -> Expectations:
@@ -27,12 +24,12 @@ def load(path: Path) -> Expectations:
     try:
         document = json.loads(path.read_text())
         return {
-            host: {stack: from_json(StackPlan, plan) for stack, plan in values["stacks"].items()}
+            host: {stack: stack_from_json(plan) for stack, plan in values["stacks"].items()}
             for host, values in document["hosts"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BattenError(
-            f"this is no plan: {type(error).__name__} {error}", str(path), "batten verify -i INVENTORY makes its own"
+            f"this is no plan: {type(error).__name__} {error}", str(path), "batten plan --json -i INVENTORY makes one"
         ) from error
 
 
@@ -45,47 +42,22 @@ def dump(expectations: Expectations) -> str:
     return json.dumps({"hosts": hosts}, sort_keys=True)
 
 
-def from_json(kind: type[Value], data: Any) -> Value:
-    """Build a plan value from what ``to_json`` gave, by its type hints.
-
-    :raises TypeError: a field is missing or unknown.
-    """
-    return _build(kind, data)  # type: ignore[no-any-return]
-
-
-def _build(hint: Any, data: Any) -> Any:
-    if data is None:
-        return None
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _build(next(one for one in arguments if one is not type(None)), data)
-    if origin is tuple:
-        kinds = [arguments[0]] * len(data) if arguments[-1:] == (...,) else arguments
-        return tuple(_build(one, item) for one, item in zip(kinds, data, strict=True))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _build(arguments[1], item) for key, item in data.items()}
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        hints = typing.get_type_hints(hint, localns={"Mapping": Mapping})
-        return hint(**{key: _build(hints.get(key, Any), item) for key, item in data.items()})
-    return data
-
-
 def from_inventory(inventory: str, limit: str | None = None) -> Expectations:
-    """Plan anew on the controller: the inventory's variables and each host's live capacity.
+    """Plan anew on the controller, from the inventory's variables and the capacity that each host has now.
+
+    The record of the last run, which ``batten plan`` is content with, is passed over: what is judged is the present.
 
     :raises BattenError: the inventory, a base or a definition is wrong, or a host does not tell its capacity.
     """
-    from batten.plan.settings import StackSettings
-    from batten.plan.stack import plan_stack
-    from batten.runner import load_hosts
-    from batten.verify.capacity import observe
+    from batten import fleet
+    from batten.plan.stack import plan
 
-    hosts = load_hosts(inventory, limit)
-    observed = observe(inventory, limit)
-    planned = {}
-    for host, variables in hosts.items():
-        settings = StackSettings.from_variables(variables, source=host)
-        capacity, previous = observed[host]
-        plan, _ = plan_stack(settings, capacity, previous.get(settings.name))
-        planned[host] = {settings.name: plan}
-    return planned
+    settings = fleet.settings_of(inventory, limit)
+    observed = fleet.observe(
+        settings, fleet.Given(), lambda host: None, lambda hosts: fleet.ask_hosts(inventory, hosts)
+    )
+    made = plan(
+        {host: ([settings[host]], observed[host].capacity) for host in settings},
+        {host: observed[host].plans for host in settings},
+    )
+    return {host: dict(values.stacks) for host, values in made.hosts.items()}

@@ -1,0 +1,313 @@
+"""Reading a host, waivers, the report: everything of verify that needs no host."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batten import verify
+from batten.errors import BattenError
+from batten.verify import expectations, report, waivers
+from batten.verify.catalogue import FAMILIES, Case, catalogue, judge
+from batten.verify.controls.privileges import looks_secret
+from batten.verify.live import SCRIPT, command, parse, read
+from batten.verify.model import Control, LiveHost, Report, Status, Verdict
+from batten.verify.waivers import Waiver
+from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.stack import PLAN
+
+DAY = date(2026, 11, 23)
+
+
+@dataclasses.dataclass
+class Result:
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def answering(rc: int, stdout: str, stderr: str) -> Callable[[str], Result]:
+    return lambda _: Result(rc, stdout, stderr)
+
+
+def snapshot() -> LiveHost:
+    return parse("recorded", SNAPSHOT.read_text(), BOUNDARY)
+
+
+# Reading
+
+
+def mask(text: str) -> str:
+    """The script's own filter over lines such as ``docker inspect`` prints."""
+    function = re.search(r"^mask_environment\(\) \{.*?^\}$", SCRIPT.read_text(), re.DOTALL | re.MULTILINE)
+    assert function
+    done = subprocess.run(
+        ["sh", "-c", f"{function[0]}\nmask_environment"], input=text, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def inspected(*entries: str) -> str:
+    lines = ",\n".join(f'                "{entry}"' for entry in entries)
+    return (
+        f'            "Env": [\n{lines}\n            ],\n            "Cmd": [\n                "A=b"\n            ],\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "masked"),
+    [
+        ("PASSWORD=hunter2", "PASSWORD=value"),
+        ("EMPTY=", "EMPTY="),
+        ("PASSWORD_FILE=/run/secrets/password", "PASSWORD_FILE=path"),
+        ("URL=postgres://user:hunter2@db/app", "URL=url-with-password"),
+        ("URL=https://example.com/a@b", "URL=value"),
+        ("ODD=a]b=c,", "ODD=value"),
+        (r"QUOTED=a\"b", "QUOTED=value"),
+        ("NAME", "NAME"),
+    ],
+)
+def test_values_of_variables_do_not_leave_the_host(entry: str, masked: str) -> None:
+    assert mask(inspected("FIRST=hunter2", entry, "LAST=hunter2")) == inspected("FIRST=value", masked, "LAST=value")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(st.characters(codec="ascii", exclude_categories=["C"], exclude_characters='"\\'), max_size=30))
+def test_no_value_leaves_the_host(value: str) -> None:
+    assert "s3cret" not in mask(inspected(f"A=s3cret{value}", f"B={value}s3cret", "C=s3cret"))
+
+
+def test_the_script_is_posix_shell_and_only_lists_secrets() -> None:
+    assert subprocess.run(["sh", "-n", str(SCRIPT)], check=False).returncode == 0
+    code = [line.strip() for line in SCRIPT.read_text().splitlines() if not line.startswith("#") and "secrets" in line]
+    assert all(line.startswith(("for part in", "quietly findmnt", "units=")) for line in code)
+
+
+def test_the_recorded_batch_is_understood() -> None:
+    live = snapshot()
+    assert {container.service for container in live.containers} == {"store", "web", "migrate"}
+    web = next(container for container in live.containers if container.service == "web")
+    assert web.process is not None
+    assert web.process.nofile == ("4096", "4096")
+    assert {one.uid for one in web.process.processes} == {1000}
+    assert live.secret_mounts["small"].startswith("tmpfs")
+    assert live.units["docker.service"]["ActiveState"] == "active"
+
+
+def test_a_file_on_the_host_cannot_forge_a_section() -> None:
+    """The boundary is made up for each read, so daemon.json cannot contain it."""
+    forged = SNAPSHOT.read_text().replace('{"live-restore"', '\nbatten-guess host\nuid 7\n{"live-restore"')
+    assert parse("recorded", forged, BOUNDARY).facts["uid"] == "0"
+    assert command("batten-1", {}) != command("batten-2", {})
+
+
+def test_the_command_goes_through_sudo_only_where_it_must() -> None:
+    text = command("b", {"web shop": "it's"})
+    assert text.startswith('if [ "$(id -u)" = 0 ]; then sh -c ')
+    assert "else sudo -n sh -c " in text
+    assert """b 'web shop' 'it'"'"'s'""" in text
+
+
+@pytest.mark.parametrize(
+    ("result", "what", "fix"),
+    [
+        ((255, "", "ssh: connect to host web1 port 22: Connection refused"), "Connection refused", "-m ping"),
+        ((1, "", "sudo: a password is required"), "sudo refused", "without a password"),
+        (
+            (0, "\nB host\nuid 0\n\nB info\nCannot connect to the Docker daemon\n\nB end\n", ""),
+            "does not answer",
+            "docker",
+        ),
+    ],
+)
+def test_a_host_that_cannot_be_judged_says_what_to_type(
+    result: tuple[int, str, str], what: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "x")
+    rc, stdout, stderr = result
+    with pytest.raises(BattenError) as caught:
+        read("web1", answering(rc, stdout.replace("B ", "batten-x "), stderr), {}, "inventories/mine")
+    assert (caught.value.where, what in caught.value.what, fix in caught.value.fix) == ("web1", True, True)
+
+
+def test_an_unreachable_host_is_an_error_of_the_report(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("stack: {hosts: {no-such-host: {ansible_connection: community.docker.docker}}}\n")
+    found = verify.run(inventory, plans={"no-such-host": {"small": PLAN}})
+    assert (found.exit_code, found.controls, len(found.errors)) == (1, (), 1)
+    assert found.errors[0]["fix"] == f"ansible no-such-host -i {inventory} -m ping"
+
+
+# Controls
+
+
+def test_controls_have_readable_ids_and_titles() -> None:
+    for name, entry in catalogue().items():
+        assert re.fullmatch(rf"({'|'.join(FAMILIES)})\.[a-z-]+", name)
+        assert entry.title[0].isupper()
+        assert entry.cis is None or re.fullmatch(r"\d+(\.\d+)+", entry.cis)
+
+
+def test_limits_are_read_from_cgroup_version_2_too() -> None:
+    live = snapshot()
+    version2 = {"memory.max": "33554432", "memory.swap.max": "0", "cpu.max": "50000 100000", "pids.max": "20"}
+    processes = {key: dataclasses.replace(found, cgroup=version2) for key, found in live.processes.items()}
+    live = dataclasses.replace(live, processes=processes)
+    for name in ("memory-cgroup", "swap-cgroup", "cpus-cgroup", "pids-cgroup"):
+        case = Case(catalogue()[f"limits.{name}"], "recorded", "small", "web")
+        assert judge(case, {"small": PLAN}, live).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("POSTGRES_PASSWORD", True),
+        ("api.key", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("POSTGRES_PASSWORD_FILE", False),
+        ("GF_SECURITY_ADMIN_PASSWORD__FILE", False),
+        ("GPG_KEY", False),
+        ("NEXT_PUBLIC_STACK_PUBLISHABLE_CLIENT_KEY", False),
+        ("KEYBOARD", False),
+        ("PATH", False),
+    ],
+)
+def test_names_that_look_like_credentials(name: str, secret: bool) -> None:
+    assert looks_secret(name) is secret
+
+
+def test_plans_survive_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "plans.json"
+    path.write_text(expectations.dump({"web1": {"small": PLAN}}))
+    assert expectations.load(path) == {"web1": {"small": PLAN}}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hosts": {"web1": {}}}', '{"hosts": {"a": {"stacks": {"s": {}}}}}'])
+def test_a_file_that_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "plans.json"
+    path.write_text(text)
+    with pytest.raises(BattenError, match="plan"):
+        expectations.load(path)
+
+
+# Waivers
+
+WAIVER = Waiver("limits.memory", "being sized", DAY, host="web1", service="api")
+
+
+@pytest.mark.parametrize(
+    ("control", "host", "service", "today", "status"),
+    [
+        ("limits.memory", "web1", "api", DAY, "waived"),
+        ("limits.memory", "web1", "api", date(2026, 11, 24), "fail"),
+        ("limits.memory", "web2", "api", DAY, "fail"),
+        ("limits.memory", "web1", "db", DAY, "fail"),
+        ("limits.memory", "web1", None, DAY, "fail"),
+        ("limits.pids", "web1", "api", DAY, "fail"),
+    ],
+)
+def test_a_waiver_covers_what_it_names_until_it_expires(
+    control: str, host: str, service: str | None, today: date, status: Status
+) -> None:
+    assert waivers.apply(Verdict("fail", "why"), control, host, service, [WAIVER], today).status == status
+
+
+def test_a_waiver_changes_nothing_that_holds() -> None:
+    assert waivers.apply(Verdict("pass", "x"), "limits.memory", "web1", "api", [WAIVER], DAY) == Verdict("pass", "x")
+
+
+def test_expired_and_idle_waivers_are_told() -> None:
+    expired = dataclasses.replace(WAIVER, expires=date(2026, 1, 1))
+    said = waivers.notes([WAIVER, expired], [], DAY)
+    assert said == (
+        "the waiver of limits.memory on web1 api covers nothing that fails: remove it",
+        "the waiver of limits.memory on web1 api expired on 2026-01-01 and does not count",
+    )
+
+
+def test_waivers_survive_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(waivers.dump([WAIVER]))
+    assert waivers.load(path) == (WAIVER,)
+    assert waivers.beside(tmp_path) == waivers.beside(tmp_path / "hosts.yml") == path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- {control: limits.memry, reason: x, expires: 2027-01-01}", "did you mean limits.memory"),
+        ("- {control: limits.memory, expires: 2027-01-01}", "reason is missing"),
+        ("- {control: limits.memory, reason: x}", "expires is missing"),
+        ("- {control: limits.memory, reason: x, expires: soon}", "YYYY-MM-DD"),
+        ("- {control: limits.memory, reason: x, expires: 2027-01-01, hots: web1}", "unknown key 'hots'"),
+        ("control: limits.memory", "expected a list"),
+        ("- limits.memory", "expected a mapping"),
+        ("- {", "not YAML"),
+    ],
+)
+def test_a_wrong_waiver_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(text)
+    with pytest.raises(BattenError) as caught:
+        waivers.load(path)
+    assert said in str(caught.value)
+
+
+# Report
+
+
+def control(status: Status, name: str = "limits.memory", service: str | None = "api") -> Control:
+    return Control(name, "A title", "web1", "shop" if service else None, service, status, f"why {status}", "5.11")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "errors", "code"),
+    [
+        (["pass", "not_applicable"], [], 0),
+        (["pass", "waived"], [], 0),
+        (["pass", "fail"], [], 2),
+        (["fail"], [{"host": "web2", "what": "gone", "fix": "ping"}], 1),
+    ],
+)
+def test_exit_codes(statuses: list[Status], errors: list[dict[str, str]], code: int) -> None:
+    assert Report(tuple(map(control, statuses)), tuple(errors)).exit_code == code
+
+
+def test_the_document_has_the_shape_that_tools_rely_on() -> None:
+    document = Report((control("pass"), control("fail"))).to_json()
+    assert set(document) == {"controls", "summary"}
+    keys = {"id", "title", "host", "stack", "service", "status", "evidence", "cis"}
+    assert all(set(one) == keys for one in document["controls"])
+    assert (document["summary"]["pass"], document["summary"]["fail"]) == (1, 1)
+
+
+def test_the_text_has_failures_first_with_evidence_and_names_stand_ins() -> None:
+    text = report.text(
+        Report(
+            (control("pass"), control("waived", "limits.pids"), control("fail", "daemon.icc", None)),
+            notes=("a note",),
+            stand_ins=({"host": "web1", "stack": "shop", "service": "loki", "image": "grafana/loki:3"},),
+            seconds=1.25,
+        )
+    )
+    assert text.splitlines() == [
+        "web1: 1 fail, 1 waived, 1 hold",
+        "  FAIL   daemon.icc   host      CIS 5.11: why fail",
+        "  waived limits.pids  shop/api  CIS 5.11: why waived",
+        "note: a note",
+        "stand-in: grafana/loki:3 (loki) is not the real software",
+        "1 of 3 controls fail, in 1.2 s",
+    ]
+
+
+def test_every_control_can_be_listed() -> None:
+    assert "limits.memory" in report.text(Report((control("pass"),)), every=True)
+    assert "limits.memory" not in report.text(Report((control("pass"),)))
