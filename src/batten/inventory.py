@@ -39,7 +39,7 @@ def check_names(names: Iterable[str], known: Collection[str], where: str) -> Non
         if name.startswith(PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            fix = f"write {near[0]}" if near else "remove it; docs/variables.md lists what there is"
+            fix = f"write {near[0]}" if near else "remove it, or name it otherwise; roles/*/README.md list what there is"
             raise BattenError(f"unknown variable {name!r}{hint}", where, fix)
 
 
@@ -75,6 +75,7 @@ def inventory_files(new: NewInventory, directory: Path) -> dict[str, str]:
         ("stack_name", new.name, "The Compose project, and the name below /opt/batten on the host."),
         ("stack_target", new.target, "selfhosted or digitalocean: which of the target layers is laid over the base."),
         ("stack_base", beside(new.base), "Your compose.yaml; batten never edits it. Its batten.yaml lies beside it."),
+        ("stack_build", "host", "Services with `build:` are built on the host; or name their images in stack_images."),
         ("stack_domain", new.domain, "Where people reach it."),
         (
             "stack_tls",
