@@ -20,6 +20,7 @@ RUN groupadd -g 999 postgres && useradd -r -u 999 -g 999 -d /var/lib/postgresql 
  && rm -f /usr/lib/postgresql/17/lib/llvmjit* /usr/lib/*/libLLVM* /usr/lib/*/libz3.so* \
  && rm -rf /usr/lib/postgresql/17/lib/bitcode /var/lib/prometheus /var/log/postgresql /etc/pgbouncer \
  && ln -s /usr/bin/busybox /usr/bin/wget \
+ && sed -i '/^ssl-cert:/d' /etc/group && sed -i '/^ssl-cert:/d' /etc/gshadow \
  && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s /usr/bin/python3 /usr/local/bin/python \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/debconf /var/log/*
 COPY wheels /tmp/wheels

@@ -22,7 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     host.add_argument("--memory", help="like 8g")
     host.add_argument("--publish", action="append", default=[], metavar="[ADDRESS:]PORT:PORT")
     host.add_argument("--vpc", action="store_true", help="put it on the private network as well")
-    for verb, text in (("reboot", "shut down cleanly and boot"), ("powercut", "pull the plug and boot"), ("rm", "remove")):
+    for verb, text in (
+        ("reboot", "shut down cleanly and boot"),
+        ("powercut", "pull the plug and boot"),
+        ("rm", "remove"),
+    ):
         verbs.add_parser(verb, help=text).add_argument("name")
     down = verbs.add_parser("down", help="remove every container, network and volume of the rig")
     down.add_argument("--images", action="store_true", help="and its images")
@@ -81,7 +85,7 @@ def environment() -> dict[str, object]:
         "registry_mirror": registry.mirror_url(),
         "nofile_hard_limit": machine.nofile_hard_limit(),
         "networks": {network.name: [network.v4, network.v6] for network in (networks.PUBLIC, networks.VPC)},
-        "stand_ins": [image.name for image in images.IMAGES],
+        "stand_ins": {kind: images.stand_ins(kind) for kind in ("real", "server")},
     }
 
 

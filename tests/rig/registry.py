@@ -50,10 +50,15 @@ def name_in_registry(image: str) -> str:
 
 
 def push(image: str) -> None:
-    """Push a local image under its Docker Hub name."""
-    there = name_in_registry(image)
-    docker("tag", image, there)
-    docker("push", "--quiet", there)
+    """Push what is tagged for the registry under an image's Docker Hub name."""
+    docker("push", "--quiet", name_in_registry(image))
+
+
+def holds(image: str) -> bool:
+    """Whether the registry has the image that is tagged for it here, and not an older one of that name."""
+    shown = inspect("image", name_in_registry(image))
+    pushed = {there.partition("@")[2] for there in shown["RepoDigests"]} if shown else set()
+    return digest(image) in pushed
 
 
 def digest(image: str) -> str | None:

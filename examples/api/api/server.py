@@ -57,8 +57,6 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = "sample-api"
-    sys_version = ""
     timeout = 75  # seconds an idle connection is kept
     server: Server
 
@@ -105,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         fields = {"method": self.command, "path": path, "status": status, "duration_ms": round(seconds * 1000, 2)}
         log.log(level, "request", extra={"fields": fields})
+
+    def version_string(self) -> str:
+        """The Server header."""
+        return "sample-api"
 
     def log_message(self, format: str, *args: object) -> None:
         log.info(format % args)

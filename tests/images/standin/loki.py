@@ -64,7 +64,9 @@ def run(config: str) -> None:
             "/metrics": lambda _: Answer(200, metrics),
             "/loki/api/v1/push": lambda _: Answer(204, ""),
         },
-        lambda: say(encode(ts=now(), caller="signals.go:62", level="info", msg="=== received SIGINT/SIGTERM ==="), "stderr"),
+        lambda: say(
+            encode(ts=now(), caller="signals.go:62", level="info", msg="=== received SIGINT/SIGTERM ==="), "stderr"
+        ),
     )
 
 

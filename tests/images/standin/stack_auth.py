@@ -106,7 +106,9 @@ def sql(text: str) -> subprocess.CompletedProcess[str]:
     if root := query.get("sslrootcert"):
         connection["PGSSLROOTCERT"] = root[0]
     words = [PSQL, "--no-psqlrc", "--quiet", "--tuples-only", "--set", "ON_ERROR_STOP=1", "--file", "-"]
-    return subprocess.run(words, input=text, text=True, capture_output=True, env={**os.environ, **connection}, check=False)
+    return subprocess.run(
+        words, input=text, text=True, capture_output=True, env={**os.environ, **connection}, check=False
+    )
 
 
 def clickhouse(statement: str) -> str:
