@@ -327,6 +327,21 @@ def test_a_wrong_definition_is_refused(tmp_path: Path, definition: dict[str, Any
     assert caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("variables", "where"),
+    [
+        ({"stack_services": {"bd": {}}}, "host1: stack_services"),
+        ({"stack_images": {"bd": "x:1"}}, "host1: stack_images"),
+        ({"stack_services": {"db": {"pids": 1}}}, "the inventory's stack_services"),
+        ({"stack_profiles": ["auth"]}, "stack_profiles"),
+    ],
+)
+def test_a_wrong_override_names_the_inventory(tmp_path: Path, variables: dict[str, Any], where: str) -> None:
+    with pytest.raises(BattenError, match="unknown key") as caught:
+        plan_stack(small(tmp_path, {"db": {"image": "postgres:17"}}, **variables), HOST)
+    assert where in caught.value.where
+
+
 def test_dependencies_wait_for_health_where_there_is_any(tmp_path: Path) -> None:
     services = {"web": {"image": "odd/thing:1", "depends_on": ["db", "x"]}, "db": {"image": "postgres:17"}}
     services["x"] = {"image": "odd/other:1"}

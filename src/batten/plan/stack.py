@@ -141,6 +141,7 @@ def _declared(capacity: Capacity, stacks: Sequence[StackSettings]) -> int:
 
 def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict[str, service.Draft]:
     base, definition = inputs.base, inputs.definition
+    check_services(settings.services, base, At(settings.source, "stack_services"))
     check_services(definition.services, base, At(definition.source, "services"))
     check_services(dict.fromkeys(definition.removed), base, At(definition.source, "targets"))
     check_services(settings.images, base, At(settings.source, "stack_images"))
