@@ -1,4 +1,4 @@
-"""Our own rules on the merged stacks: what no linter looks at (docs of the judges: they see no missing health check)."""
+"""Our own rules on the merged stacks: what no linter looks at, such as a missing health check."""
 
 from __future__ import annotations
 

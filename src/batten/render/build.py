@@ -1,4 +1,4 @@
-"""Images that the host builds: what ``docker build`` needs of a service's context, and the tag that names its content."""
+"""Images that the host builds: what ``docker build`` needs of a context, and the tag that names its content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from batten.errors import BattenError
 from batten.plan import schema
 from batten.plan.interpolate import interpolate_all
 from batten.plan.profile import split_image
@@ -37,7 +36,11 @@ class Build:
     def digest(self) -> str:
         """SHA-256, in hex and cut to 48 bits, over all that decides what is built. It is the image's tag."""
         state = hashlib.sha256()
-        facts = [self.dockerfile, self.stage or "", *(f"{key}={value}" for key, value in sorted(self.arguments.items()))]
+        facts = [
+            self.dockerfile,
+            self.stage or "",
+            *(f"{key}={value}" for key, value in sorted(self.arguments.items())),
+        ]
         parts = [fact.encode() for fact in facts]
         for path, (content, executable) in sorted(self.entries.items()):
             parts += [path.encode(), b"x" if executable else b"-", content]
@@ -92,7 +95,9 @@ def _build(value: Any, directory: Path, at: At) -> Build:
             raise at.error(f"stack_build: host cannot do `{key}`", "build it elsewhere and set stack_images for it")
     context = (directory / str(given.get("context", "."))).resolve()
     if not context.is_dir():
-        raise at.error(f"the build context {given.get('context')} is no directory here", "correct it, or set stack_images")
+        raise at.error(
+            f"the build context {given.get('context')} is no directory here", "correct it, or set stack_images"
+        )
     dockerfile = str(given.get("dockerfile", "Dockerfile"))
     if not (context / dockerfile).is_file():
         raise at.error(f"the build context has no {dockerfile}", "correct build.dockerfile, or set stack_images")

@@ -37,8 +37,8 @@ def files(plan: StackPlan, settings: Any, directory: Path) -> dict[str, Rendered
     """Render ``directory/SERVICE/*`` for every service of the plan that has a files mount.
 
     A template (``*.j2``) sees ``stack`` (the plan), ``service`` (its own part), ``settings`` (the inventory) and
-    ``data`` (what the ``*.yaml.data`` files beside it hold). A template that renders to nothing gives no file: so a file
-    can be there in one target only. Raises BattenError naming the service or the template.
+    ``data`` (what the ``*.data.yaml`` files beside it hold). A template that renders to nothing gives no file: so a
+    file can be there in one target only. Raises BattenError naming the service or the template.
     """
     made = template.environment(directory)
     rendered = {}
@@ -48,7 +48,9 @@ def files(plan: StackPlan, settings: Any, directory: Path) -> dict[str, Rendered
         place = directory / name
         if not place.is_dir():
             raise BattenError(
-                f"{name} has a files mount but no files", str(place), f"make the directory, or take services.{name}.files out"
+                f"{name} has a files mount but no files",
+                str(place),
+                f"make the directory, or take services.{name}.files out",
             )
         data = {path.name.split(".")[0]: schema.read_yaml(path) for path in sorted(place.glob("*.data.yaml"))}
         values = {"stack": plan, "service": service, "settings": settings, "data": data}

@@ -49,8 +49,8 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
 def mounts(service: ServicePlan, stack: str) -> tuple[Any, ...]:
     """Return every mount of a service in Compose's syntax, sorted by where it appears in the container.
 
-    Our own directories are in the long syntax, because there the engine can be told not to make what is missing: without
-    the memory mount a container must not start on an empty directory of root's.
+    Our own directories are in the long syntax, because there the engine can be told not to make what is missing:
+    without the memory mount a container must not start on an empty directory of root's.
     """
     found: dict[str, Any] = {path: f"{name}:{path}" for name, path in service.volumes.items()}
     found |= {mount.split(":")[1]: mount for mount in service.extra_volumes}

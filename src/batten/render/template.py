@@ -33,7 +33,7 @@ def yaml_value(value: Any) -> str:
 
 
 def json_value(value: Any) -> str:
-    """Return ``value`` as JSON on one line, for files that Compose does not read. A JSON string is an Alloy string too."""
+    """Return ``value`` as JSON on one line, for files that Compose does not read; Alloy's strings are JSON's."""
     return json.dumps(value, ensure_ascii=True, sort_keys=True)
 
 
@@ -100,8 +100,12 @@ def render(made: jinja2.Environment, name: str, **values: Any) -> str:
     except jinja2.TemplateNotFound as error:
         raise BattenError(f"the template {error.name} does not exist", name, "restore the file in compose/") from error
     except jinja2.TemplateSyntaxError as error:
-        raise BattenError(f"the template is not valid: {error.message}", f"{name}:{error.lineno}", "correct it") from error
+        raise BattenError(
+            f"the template is not valid: {error.message}", f"{name}:{error.lineno}", "correct it"
+        ) from error
     except jinja2.UndefinedError as error:
         raise BattenError(
-            f"the template uses a name that is not there: {error.message}", name, "correct the name, or set the variable"
+            f"the template uses a name that is not there: {error.message}",
+            name,
+            "correct the name, or set the variable",
         ) from error
