@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from batten import resources
-from batten.cli import note, print_json, up, verify
+from batten.cli import note, print_json, up
 from batten.errors import BattenError
 
 HOST = "batten-demo"
@@ -70,14 +70,14 @@ def _demo(args: argparse.Namespace, root: Path) -> int:
         if args.json:
             print_json({"ok": False, "up": progress.summary.to_json()})
         return 1
-    from batten.verify import run as verify_run
+    from batten.verify import run as run_controls
+    from batten.verify.report import text
 
-    report = verify_run(inventory)
+    report = run_controls(inventory)
     if args.json:
         print_json({"ok": True, "up": progress.summary.to_json(), "verify": report.to_json()})
         return report.exit_code
-    print(verify.text(report))
-    print()
+    print(text(report))
     print(guide(host.address, args.port, images.stand_ins()))
     return report.exit_code
 
