@@ -23,9 +23,9 @@ def main(arguments: list[str]) -> int:
         plans = expectations.load(options.plans) if options.plans else None
         found = run(options.inventory, limit=options.limit, plans=plans)
     except BattenError as error:
-        print(f"batten: {error}", file=sys.stderr)
+        sys.stderr.write(f"batten: {error}\n")
         return 1
-    print(json.dumps(found.to_json()) if options.json else report.text(found), end="")
+    sys.stdout.write(json.dumps(found.to_json()) + "\n" if options.json else report.text(found))
     return found.exit_code
 
 

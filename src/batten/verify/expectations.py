@@ -12,6 +12,8 @@ from batten.plan.model import StackPlan, stack_from_json, to_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batten.plan.settings import StackSettings
+
 Stacks = Mapping[str, StackPlan]  # by name
 Expectations = Mapping[str, Stacks]  # by host
 
@@ -50,14 +52,17 @@ def from_inventory(inventory: str, limit: str | None = None) -> Expectations:
     :raises BattenError: the inventory, a base or a definition is wrong, or a host does not tell its capacity.
     """
     from batten import fleet
-    from batten.plan.stack import plan
+    from batten.plan.stack import load_inputs, plan_stack
+    from batten.render import release
+
+    def complete(stack: StackSettings, observed: fleet.Observed) -> StackPlan:
+        """Plan as ``roles/stack`` does. Rendering adds what is known only then: digests of files and built images."""
+        inputs = load_inputs(stack)
+        plan, _ = plan_stack(stack, observed.capacity, observed.plans.get(stack.name), inputs)
+        return stack_from_json(release(plan, stack, inputs.definition)["plan"])
 
     settings = fleet.settings_of(inventory, limit)
     observed = fleet.observe(
         settings, fleet.Given(), lambda host: None, lambda hosts: fleet.ask_hosts(inventory, hosts)
     )
-    made = plan(
-        {host: ([settings[host]], observed[host].capacity) for host in settings},
-        {host: observed[host].plans for host in settings},
-    )
-    return {host: dict(values.stacks) for host, values in made.hosts.items()}
+    return {host: {stack.name: complete(stack, observed[host])} for host, stack in settings.items()}

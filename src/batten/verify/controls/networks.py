@@ -34,7 +34,8 @@ def internal(expected: StackPlan, live: LiveHost) -> Verdict:
         for name, flag in found.items()
         if name in expected.networks and flag != expected.networks[name]
     ]
-    missing = [f"{name} does not exist" for name in expected.networks if name not in found]
+    used = {name for service in expected.services.values() for name in service.networks}  # Compose makes no other
+    missing = [f"{name} does not exist" for name in sorted(used) if name not in found]
     extra = [f"{name} is not planned" for name in found if name not in expected.networks]
     problems = wrong + missing + extra
     return (
