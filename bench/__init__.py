@@ -1,0 +1,1 @@
+"""Benchmarks of the main job; see README.md."""

@@ -1,0 +1,151 @@
+"""`python -m bench NAME`: measure, print and write the figures as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig import base, hosts, registry
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+DEMO = ROOT / "inventories" / "demo"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One finished program: wall seconds and what it printed."""
+
+    seconds: float
+    output: str
+
+
+def timed(*words: str) -> Timed:
+    """Run a program of this environment in the checkout; SystemExit with its output if it fails."""
+    started = time.monotonic()
+    done = subprocess.run(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    seconds = time.monotonic() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    return Timed(seconds, done.stdout)
+
+
+def playbook(inventory: Path, *more: str) -> Timed:
+    """Run site.yml."""
+    return timed(str(BIN / "ansible-playbook"), "site.yml", "-i", str(inventory), *more)
+
+
+def medians(rounds: int, *measures: Callable[[], Timed]) -> list[float]:
+    """Return each measure's median seconds over `rounds`, taken in turn so that a slow minute hits all of them."""
+    taken = [[measure().seconds for measure in measures] for _ in range(rounds)]
+    return [round(statistics.median(column), 2) for column in zip(*taken, strict=True)]
+
+
+def rerun() -> dict[str, object]:
+    """A run that finds nothing to change, against a ping of the same host."""
+    hosts.get("batten-demo")
+    settled = playbook(DEMO)
+    recap = re.search(r"ok=(\d+)\s+changed=(\d+)", playbook(DEMO).output)
+    if not recap or recap[2] != "0":
+        raise SystemExit(f"the second run changed something:\n{settled.output[-4000:]}")
+    ping = (str(BIN / "ansible"), "all", "-m", "ping", "-i", str(DEMO))
+    run, pinged = medians(5, lambda: playbook(DEMO), lambda: timed(*ping))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "site_seconds": run,
+        "ping_seconds": pinged,
+        "ratio": round(run / pinged, 2),
+        "tasks": int(recap[1]),
+        "controller_peak_mb": round(peak / 1024),
+    }
+
+
+def cold() -> dict[str, object]:
+    """A bare host to a running stack, against the same by hand on a second bare host."""
+    ours, theirs = hosts.start("batten-bench-cold", "base"), hosts.start("batten-bench-hand", "base")
+    try:
+        inventory = _inventory(ours.name)
+        run = playbook(inventory)
+        _copy_release(ours, theirs)
+        started = time.monotonic()
+        theirs.run(_by_hand(), timeout=1800)
+        by_hand = time.monotonic() - started
+    finally:
+        ours.remove()
+        theirs.remove()
+    return {
+        "site_seconds": round(run.seconds, 1),
+        "by_hand_seconds": round(by_hand, 1),
+        "ratio": round(run.seconds / by_hand, 2),
+    }
+
+
+def _inventory(host: str) -> Path:
+    """Return the demo's inventory for another host, made in a folder that git ignores."""
+    folder = ROOT / ".cache" / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hosts.yml").write_text((DEMO / "hosts.yml").read_text().replace("batten-demo", host))
+    link = folder / "group_vars"
+    if not link.exists():
+        link.symlink_to(DEMO / "group_vars")
+    return folder
+
+
+def _copy_release(source: hosts.Host, target: hosts.Host) -> None:
+    """Give the second host the layers, the mounted files and the credentials that a person would have written."""
+    pack = "cd / && tar -c --exclude=./opt/batten/*/dumps opt/batten | base64"
+    target.run("base64 -d | tar -C / -x", stdin=source.run(pack).stdout)
+    target.run(f"""mkdir -p /etc/docker /var/log/journal && cat >/etc/docker/daemon.json <<'EOF'
+{{"registry-mirrors": ["{registry.mirror_url()}"]}}
+EOF""")
+
+
+def _by_hand() -> str:
+    return """set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -qy --no-install-recommends install docker.io docker-cli docker-compose iptables
+cd /opt/batten/demo/current
+docker compose --project-directory /opt/batten/demo/base --profile observability \
+  $(ls compose.yaml compose.prod.yaml compose.selfhosted.yaml | sed 's/^/-f /') up -d --wait
+"""
+
+
+def plan() -> dict[str, object]:
+    """`batten plan` against reading the same inventory."""
+    inventory = str(ROOT / "inventories" / "selfhosted")
+    planned = (str(BIN / "batten"), "plan", "-i", inventory, "--memory", "8G", "--cpus", "4")
+    listed = (str(BIN / "ansible-inventory"), "-i", inventory, "--list")
+    ours, theirs = medians(5, lambda: timed(*planned), lambda: timed(*listed))
+    return {"plan_seconds": ours, "inventory_seconds": theirs, "difference_seconds": round(ours - theirs, 2)}
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {"rerun": rerun, "cold": cold, "plan": plan}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "bench.json")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"unknown benchmark {sorted(unknown)[0]!r}; there are {', '.join(BENCHMARKS)}")
+    base.base()
+    figures = {name: BENCHMARKS[name]() for name in options.names or BENCHMARKS}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
