@@ -154,6 +154,13 @@ def test_managed_postgres_is_reached_over_checked_tls_only(variants: dict[str, V
     managed = [variant for variant in variants.values() if variant.settings.managed_postgres]
     assert len(managed) == 4
     for variant in managed:
+        spec = variant.release["postgres"]
+        assert spec["service"] is None
+        assert spec["client_image"].startswith("postgres:")
+        assert spec["managed"]["ca_file"].endswith(
+            f"/files/pgbouncer/{variant.release['files']['pgbouncer']['digest']}/ca.crt"
+        )
+        assert variant.release["secrets"]["generate"][spec["managed"]["password_secret"]]["generator"] == "provided"
         assert "postgres" not in variant.merged["services"]
         files = variant.release["files"]["pgbouncer"]["entries"]
         assert "server_tls_sslmode = verify-full" in files["pgbouncer.ini"]

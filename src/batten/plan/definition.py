@@ -10,6 +10,7 @@ commented example. Top level::
     postgres:                                   # roles and databases to ensure once PostgreSQL runs, or left out
       service: postgres
       superuser: postgres
+      superuser_secret: SECRET                  # its password; on managed PostgreSQL the administrator's
       roles: {NAME: {secret: SECRET, member_of: [pg_monitor], connection_limit: 40}}
       databases: {NAME: {owner: ROLE, extensions: [citext]}}
     services: {NAME: SERVICE}
@@ -88,6 +89,7 @@ _POSTGRES = Record(
     {
         "service": _NAME,
         "superuser": _NAME,
+        "superuser_secret": _NAME,
         "roles": schema.map_of(
             Record(
                 {
@@ -275,7 +277,10 @@ def parse_definition(
     definition = Definition(
         networks={name: network.get("internal", False) for name, network in values.get("networks", {}).items()},
         secrets=values.get("secrets", {}),
-        postgres=postgres if postgres and postgres["service"] not in removed else None,
+        # With the service taken away the server is elsewhere, or nowhere.
+        postgres=postgres
+        if postgres and (postgres["service"] not in removed or "digitalocean_managed_postgres" in sections)
+        else None,
         services={name: _service(item) for name, item in values.get("services", {}).items() if name not in removed},
         removed=removed,
         source=source,

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batten.errors import BattenError
+from batten.plan.base import load_base
 from batten.plan.model import to_json
 from batten.plan.service import ids
 from batten.render import build
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from batten.plan.definition import Definition
     from batten.plan.model import ServicePlan, StackPlan
     from batten.plan.settings import StackSettings
+    from batten.render.files import RenderedFiles
 
 _BASE_FILE_LIMIT = 1024 * 1024
 
@@ -50,7 +52,7 @@ def release(plan: StackPlan, settings: StackSettings, definition: Definition) ->
         "environment": dict(sorted(settings.variables.items())),
         "plan": to_json(complete),
         "secrets": secrets(complete, definition),
-        "postgres": definition.postgres,
+        "postgres": postgres(complete, settings, definition, rendered),
     }
     # Through JSON and back: tuples become lists here, not at the receiver.
     return dict(json.loads(json.dumps(payload, sort_keys=True)))
@@ -65,6 +67,52 @@ def secrets(plan: StackPlan, definition: Definition) -> dict[str, Any]:
         uid, gid = owner(service)
         deliveries[name] = {"uid": uid, "gid": gid, "files": definition.services[name].secrets}
     return {"generate": definition.secrets, "deliveries": deliveries}
+
+
+def postgres(
+    plan: StackPlan, settings: StackSettings, definition: Definition, rendered: Mapping[str, RenderedFiles]
+) -> dict[str, Any] | None:
+    """Return the spec that ``module_utils/postgres.py`` ensures, or None.
+
+    A managed server is reached with the administrator's secret, the client programs of the image that the base names
+    for the service that is not run, and the ``ca.crt`` that some service has mounted.
+    """
+    wanted = definition.postgres
+    if wanted is None:
+        return None
+    service, managed, image = wanted["service"], None, None
+    if settings.managed_postgres and service in definition.removed:
+        based = load_base(settings.base, settings.variables, ("*",)).services[service]
+        image = settings.images.get(service) or based.image
+        managed = {
+            "host": settings.postgres_host,
+            "port": settings.postgres_port,
+            "database": settings.postgres_database,
+            "user": settings.postgres_user,
+            "password_secret": wanted.get("superuser_secret"),
+            "ca_file": _ca_file(plan.name, rendered),
+        }
+    return {
+        "service": None if managed else service,
+        "managed": managed,
+        "client_image": image or plan.services[service].image,
+        "superuser": wanted.get("superuser", "postgres"),
+        "superuser_secret": wanted.get("superuser_secret"),
+        "roles": wanted.get("roles", {}),
+        "databases": wanted.get("databases", {}),
+    }
+
+
+def _ca_file(stack: str, rendered: Mapping[str, RenderedFiles]) -> str:
+    """Return the host path of the managed server's CA, which its clients have mounted as ``ca.crt``."""
+    for name, found in sorted(rendered.items()):
+        if "ca.crt" in found.entries:
+            return f"/opt/batten/{stack}/files/{name}/{found.digest}/ca.crt"
+    raise BattenError(
+        "no service mounts the CA of the managed PostgreSQL",
+        "batten.yaml: files",
+        "put files/SERVICE/ca.crt.j2 with {{ settings.postgres_ca }} beside it, and services.SERVICE.files.mount",
+    )
 
 
 def owner(service: ServicePlan) -> tuple[int, int]:
