@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def compare(options: Options, seen: Observed) -> Plan:
     if present:
         merged = merge(seen.daemon, grantable(options.daemon, seen.nofile_limit), ours, replaced)
         _refuse_versions(options, packages, seen)
+        _refuse_size(options.journal_max_use)
         _refuse_conflicts(merged.file, seen)
         timeout = merged.file.get("shutdown-timeout", 15)
         wanted: dict[str, str | None] = {
@@ -276,6 +278,13 @@ def _upgrade(source: str, names: str) -> str:
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
+
+
+def _refuse_size(text: str) -> None:
+    if not re.fullmatch(r"\d+(\.\d+)?[KMGTPE]?", text):
+        raise BattenError(
+            f"{text!r} is no size that journald knows", "docker_journal_max_use", "write it as 500M or 2G"
+        )
 
 
 def _refuse_conflicts(document: Mapping[str, Any], seen: Observed) -> None:

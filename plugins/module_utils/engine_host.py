@@ -268,30 +268,33 @@ def _fingerprint(path: str) -> str | None:
 
 
 def apply_packages(plan: PackagePlan, family: str) -> None:
-    """Delete foreign repository files, remove what conflicts, add the repository, install, hold; in that order."""
-    for path in plan.delete:
-        Path(path).unlink()
+    """Delete foreign repository files, fetch the key, remove what conflicts, add the repository, install, hold.
+
+    In that order, so that an upstream that cannot be reached, or has another key, leaves the packages as they were.
+    """
     debian = family == "debian"
     manager = APT if debian else ("dnf", "-y", "-q")
     environment = APT_ENVIRONMENT if debian else {"LC_ALL": "C"}
-    again = "read its output above, correct the host's package sources, and run again"
+    again = "correct the host's package sources as the lines above say, and run again"
+    for path in plan.delete:
+        Path(path).unlink()
+    key = b""
+    if plan.key:
+        if debian and not Path("/etc/ssl/certs/ca-certificates.crt").exists():
+            must([*APT, "update"], again, environment)
+            must([*APT, "install", "--no-install-recommends", "ca-certificates"], again, environment)
+        key = fetch_key(plan.key[1], plan.key[2])
     if plan.unhold:
         _hold("unhold", plan.unhold, debian)
     if plan.remove:
         must([*manager, "remove", *plan.remove], again, environment)
-    if plan.install or plan.files or plan.key:
-        if debian:
-            must([*APT, "update"], again, APT_ENVIRONMENT)
-        if plan.key and not Path("/etc/ssl/certs/ca-certificates.crt").exists():
-            must([*manager, "install", "ca-certificates"], again, environment)
     if plan.key:
-        path, url, fingerprint = plan.key
-        atomic.write(Path(path), fetch_key(url, fingerprint), 0o644)
+        atomic.write(Path(plan.key[0]), key, 0o644)
     for path, text in plan.files:
         atomic.write(Path(path), text.encode(), 0o644)
     if plan.install:
-        if debian and plan.files:
-            must([*APT, "update"], again, APT_ENVIRONMENT)
+        if debian:
+            must([*APT, "update"], again, environment)
         names = [_exact(name, debian) for name in plan.install]
         extra = ["--no-install-recommends", "--allow-change-held-packages"] if debian else []
         must([*manager, "install", *extra, *names], again, environment)

@@ -94,12 +94,19 @@ def changed(results: list[dict[str, Any]]) -> list[bool]:
     return [bool(result["changed"]) for result in results]
 
 
+def test_an_upstream_that_cannot_be_reached_leaves_the_host_as_it_was(role: Role) -> None:
+    result = role.run(docker_source="upstream", docker_upstream_url="https://127.0.0.1:9")
+    assert "cannot fetch Docker's signing key" in result["msg"]
+    assert "docker_source: distro" in result["msg"]
+    assert role.host.run("ls /etc/apt/sources.list.d/docker.sources /etc/docker", check=False).stdout == ""
+
+
 def test_check_run_check_run_and_a_change(role: Role) -> None:
     first = role.run(check=True)
     assert {one["name"] for one in first["differences"]} >= {"docker.io", "docker-compose", DAEMON}
     assert role.host.run("command -v dockerd", check=False).returncode != 0, "check mode installed it"
     results = [first, role.run(), role.run(check=True), role.run()]
-    more = {"docker_daemon_host": [{"name": "debug", "value": True}]}
+    more: dict[str, Any] = {"docker_daemon_host": [{"name": "debug", "value": True}]}
     results += [role.run(check=True, **more), role.run(**more), role.run(**more)]
     assert changed(results) == [True, True, False, False, True, True, False]
     assert results[1]["engine_version"].startswith("26.")

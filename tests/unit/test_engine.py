@@ -122,6 +122,7 @@ def test_what_happens_to_the_engine(seen: dict[str, Any], daemon: dict[str, Any]
         ({"compose_version": "2.21.0"}, {}, "Docker Compose 2.21.0 is too old"),
         ({"compose_version": ""}, {}, "Docker Compose is missing"),
         ({"stored": 3, "running": ("db",)}, {"source": "upstream"}, r"it holds 3 containers \(db run\)"),
+        ({}, {"journal_max_use": "1 GB"}, "'1 GB' is no size"),
         ({"info": None, "command": ()}, {"source": "preinstalled"}, "no Docker Engine"),
         ({"release": {"ID": "debian", "VERSION_ID": "12"}}, {}, "set docker_source: upstream"),
     ],
@@ -183,7 +184,7 @@ def test_command_line_with_an_environment_file(tmp_path: Path) -> None:
     file = tmp_path / "docker"
     file.write_text('# a comment\nDOCKER_OPTS="--label=a=b --debug" # more\n')
     unit = {
-        "ExecStart": "{ path=/sbin/dockerd ; argv[]=/sbin/dockerd -H fd:// $DOCKER_OPTS ${NONE}x ; ignore_errors=no ; pid=0 }",
+        "ExecStart": "{ path=/sbin/dockerd ; argv[]=/sbin/dockerd -H fd:// $DOCKER_OPTS ${N}x ; ignore_errors=no ; }",
         "EnvironmentFiles": f"{file} (ignore_errors=yes)",
     }
     assert engine_host.command_line(unit) == ("/sbin/dockerd", "-H", "fd://", "--label=a=b", "--debug", "x")
@@ -213,7 +214,7 @@ class _Loader(yaml.SafeLoader):
     """YAML as Ansible writes it: ``!unsafe`` is plain text."""
 
 
-_Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
 
 
 def test_the_roles_defaults_merge_into_a_file_with_no_user_and_no_nproc() -> None:

@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
     """YAML as Ansible writes it: ``!unsafe`` is plain text."""
 
 
-_Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+_Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
 
 
 def load(path: Path) -> Any:
