@@ -81,11 +81,12 @@ def boot(
     docker = docker or Docker()
     _wait_for(docker, deadline)
     complaints: dict[str, str] = {}
-    count = len(in_order(plan["start_order"], _observe(docker, plan)))
-    for place in range(count):
+    groups = in_order(plan["start_order"], _observe(docker, plan))
+    for place, group in enumerate(groups):
         patience = min(deadline, time.monotonic() + GROUP_PATIENCE_SECONDS)
-        _bring_up(paths, say, docker, plan, slice(place, place + 1), patience, complaints)
-    if _bring_up(paths, say, docker, plan, slice(0, count), deadline, complaints):
+        if _bring_up(paths, say, docker, plan, slice(place, place + 1), patience, complaints):
+            say(f"{', '.join(container.service for container in group)}: ready")
+    if _bring_up(paths, say, docker, plan, slice(0, len(groups)), deadline, complaints):
         return True
     for container in _observe(docker, plan):
         if not container.ready:

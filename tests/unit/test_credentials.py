@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ echo "$@" >>"$RECORD"
 case $1 in encrypt) base64 ;; decrypt) base64 -d ;; esac
 """
 ME = {"uid": os.getuid(), "gid": os.getgid()}
-SPEC = {
+SPEC: dict[str, Any] = {
     "generate": {"password": {"generator": "alnum", "length": 40}, "key": {"generator": "base64url"}},
     "deliveries": {
         "db": {**ME, "files": {"password": {"secret": "password"}}},

@@ -13,8 +13,8 @@ from ansible_collections.batten.core.plugins.module_utils import scram
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
 
-# RFC 7677 section 3: user "user", password "pencil", this salt. The server's signature of the exchange proves ServerKey:
-# ServerSignature = HMAC(ServerKey, AuthMessage).
+# RFC 7677 section 3: user "user", password "pencil", this salt. The server signature of that exchange proves the
+# server key: ServerSignature = HMAC(ServerKey, AuthMessage).
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 AUTH_MESSAGE = (
     b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
