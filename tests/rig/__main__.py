@@ -8,6 +8,7 @@ import sys
 
 from . import base, engine, hosts, images, machine, networks, registry
 from .docker import RigError, docker, labelled
+from .locks import alone
 from .progress import step
 
 
@@ -62,7 +63,7 @@ def _act(options: argparse.Namespace) -> None:
 
 def up() -> None:
     """Everything that hosts need, made once: a second call finds it all there."""
-    with step("up"):
+    with alone("up"), step("up"):
         engine.ensure_engine()
         base.engine()
         registry.ensure_registry()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import machine
 from .docker import LABEL, REPOSITORY, RigError, docker, exists
+from .locks import alone
 from .progress import step
 
 SUITE = "trixie"
@@ -26,18 +27,9 @@ def debian() -> str:
     """The name of the Debian root image; made with debootstrap(8) if it is not there."""
     here = machine.read()
     name = f"{REPOSITORY}/debian:{_digest(SUITE, 'minbase', json.dumps(asdict(here)), _source('debian.Dockerfile'))}"
-    if not exists("image", name):
-        with step(f"{name} (debootstrap)"), tempfile.TemporaryDirectory(prefix="batten-rig-") as scratch:
-            root = Path(scratch) / "root"
-            _run("debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root), here.mirror)
-            _import(root, f"{name}-raw")
-            context = Path(scratch) / "context"
-            (context / "certificates").mkdir(parents=True)
-            (context / "apt.conf").write_text(here.apt_conf)
-            for file, text in here.certificates.items():
-                (context / "certificates" / file).write_text(text)
-            build("debian.Dockerfile", name, f"{name}-raw", context=context)
-            docker("image", "rm", f"{name}-raw")
+    with alone("debian"):
+        if not exists("image", name):
+            _debootstrap(name, here)
     return name
 
 
@@ -67,6 +59,20 @@ def layer(kind: str, parent: str, extra: Sequence[str] = ()) -> str:
         with step(name):
             build(f"{kind}.Dockerfile", name, parent)
     return name
+
+
+def _debootstrap(name: str, here: machine.Machine) -> None:
+    with step(f"{name} (debootstrap)"), tempfile.TemporaryDirectory(prefix="batten-rig-") as scratch:
+        root = Path(scratch) / "root"
+        _run("debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root), here.mirror)
+        _import(root, f"{name}-raw")
+        context = Path(scratch) / "context"
+        (context / "certificates").mkdir(parents=True)
+        (context / "apt.conf").write_text(here.apt_conf)
+        for file, text in here.certificates.items():
+            (context / "certificates" / file).write_text(text)
+        build("debian.Dockerfile", name, f"{name}-raw", context=context)
+        docker("image", "rm", f"{name}-raw")
 
 
 def _source(file: str) -> str:

@@ -67,7 +67,7 @@ def ensure_engine() -> None:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise RigError(
-            "no Docker engine answers, and one is installed only by root on Debian or Ubuntu; start one first"
+            "the rig needs a Docker engine and debootstrap; it installs them only as root, on Debian or Ubuntu"
         )
     for command in todo:
         with step(command.splitlines()[0]):

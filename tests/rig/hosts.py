@@ -138,6 +138,7 @@ def start(
         raise RigError(f"a container named {name} is there already; remove it with: python -m tests.rig rm {name}")
     parent = _IMAGES[image]() if image in _IMAGES else image
     ensure(PUBLIC)
+    docker("volume", "rm", "--force", _disk(name))
     docker("volume", "create", "--label", LABEL, _disk(name))
     words = ["create", "--name", name, "--hostname", name, "--label", LABEL]
     words += ["--privileged", "--cgroupns=private", "--stop-signal", "SIGRTMIN+3"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ def read() -> Machine:
     """Read this machine's apt configuration and added certificate authorities."""
     sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*")), Path("/etc/apt/sources.list")]
     texts = {path.name: path.read_text() for path in sources if path.suffix in (".list", ".sources") and path.is_file()}
-    dump = subprocess.run(["apt-config", "dump", "Acquire"], text=True, capture_output=True, check=True).stdout
+    dump = ""
+    if shutil.which("apt-config"):
+        dump = subprocess.run(["apt-config", "dump", "Acquire"], text=True, capture_output=True, check=True).stdout
     certificates = sorted(CERTIFICATES.glob("**/*.crt")) if CERTIFICATES.is_dir() else []
     return Machine(
         mirror=debian_mirror(texts),

@@ -6,15 +6,13 @@ one that starts, so every container of the rig is given its own, the lowest that
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from .docker import LABEL, RigError, docker, exists, inspect, labelled
+from .locks import alone
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ def ensure(network: Network) -> None:
 @contextmanager
 def addresses_held(network: Network) -> Iterator[tuple[str, str]]:
     """A free IPv4 and IPv6 address of the network, nobody else's while the block gives them to a container."""
-    with (Path(tempfile.gettempdir()) / "batten-rig.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone("addresses"):
         yield _pick(network)
 
 
@@ -61,7 +58,7 @@ def _pick(network: Network) -> tuple[str, str]:
         asked = shown.get("NetworkSettings", {}).get("Networks", {}).get(network.name, {}).get("IPAMConfig") or {}
         taken.add(asked.get("IPv4Address"))
     v4, v6 = ipaddress.IPv4Network(network.v4), ipaddress.IPv6Network(network.v6)
-    for ending in range(10, v4.num_addresses - 1):
+    for ending in range(10, 200):  # the rest is for fixed addresses, such as molecule's
         address = str(v4[ending])
         if address not in taken:
             return address, str(v6[ending])

@@ -25,7 +25,7 @@ from api.settings import SettingsError, from_environment
 ENVIRONMENT = {"DATABASE_HOST": "pool", "DATABASE_NAME": "app", "DATABASE_USER": "app", "DATABASE_PASSWORD": "one"}
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The database does not answer; the text may quote a secret."""
 
 
@@ -39,7 +39,7 @@ class Memory:
 
     def latency_ms(self) -> float:
         if self.broken:
-            raise Broken("password=hunter2")
+            raise BrokenError("password=hunter2")
         return 1.5
 
     def visit(self, page: str) -> int:
@@ -61,7 +61,7 @@ def store() -> Memory:
 @pytest.fixture
 def server(store: Memory) -> Iterator[Server]:
     metrics = Metrics()
-    server = Server(("127.0.0.1", 0), App(store, metrics, "1.2.3", Broken), metrics)
+    server = Server(("127.0.0.1", 0), App(store, metrics, "1.2.3", BrokenError), metrics)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server

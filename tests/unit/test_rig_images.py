@@ -23,7 +23,7 @@ def test_the_reference_stack_finds_every_image_in_the_registry() -> None:
 
 
 def test_every_stage_exists() -> None:
-    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", (SOURCES / "Dockerfile").read_text(), re.M))
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", (SOURCES / "Dockerfile").read_text(), re.MULTILINE))
     assert {image.stage for image in IMAGES} - {"api"} <= stages
 
 

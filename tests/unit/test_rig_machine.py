@@ -41,15 +41,15 @@ def test_the_mirror_is_the_machines_own_main_archive(sources: dict[str, str], mi
     assert debian_mirror(sources) == mirror
 
 
+DUMP = """\
+Acquire "";
+Acquire::http::Proxy "http://proxy.example:3128";
+Acquire::https::Proxy::internal.example "DIRECT";
+Acquire::Check-Date "false";
+Acquire::http::User-Agent "x";
+Acquire::IndexTargets::deb::Packages "";
+"""
+
+
 def test_only_what_decides_how_the_mirror_is_reached_is_copied() -> None:
-    dump = "\n".join(
-        [
-            'Acquire "";',
-            'Acquire::http::Proxy "http://proxy.example:3128";',
-            'Acquire::https::Proxy::internal.example "DIRECT";',
-            'Acquire::Check-Date "false";',
-            'Acquire::http::User-Agent "x";',
-            'Acquire::IndexTargets::deb::Packages "";',
-        ]
-    )
-    assert copied_apt_conf(dump).splitlines() == dump.splitlines()[1:4]
+    assert copied_apt_conf(DUMP).splitlines() == DUMP.splitlines()[1:4]

@@ -57,10 +57,9 @@ class Database:
         with self._pool.connection() as connection:
             if not self._has_table:
                 connection.execute(_TABLE)
-            row = connection.execute(_VISIT, (page,)).fetchone()
+            [(count,)] = connection.execute(_VISIT, (page,)).fetchall()
         self._has_table = True
-        assert row is not None, "RETURNING gives a row"
-        return int(str(row[0]))
+        return int(str(count))
 
     def gauges(self) -> dict[str, float]:
         """Sizes of the pool, for /metrics."""

@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "sample-api"
 
     def log_message(self, format: str, *args: object) -> None:
-        log.info(format % args)
+        log.info("%s", format % args)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """`_note` has said it."""

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     storage = Path(options.get("storage.path", "data-alloy/"))
     storage.mkdir(parents=True, exist_ok=True)
     (storage / "alloy_seed.json").write_text('{"UID":"00000000-0000-0000-0000-000000000000"}\n')
-    encode = as_json if re.search(r'^\s*format\s*=\s*"json"', text, re.M) else logfmt
+    encode = as_json if re.search(r'^\s*format\s*=\s*"json"', text, re.MULTILINE) else logfmt
     address = options.get("server.http.listen-addr", "127.0.0.1:12345")
     say(encode(ts=now(), level="info", msg="now listening for http traffic", service="http", addr=address), "stderr")
     serve(

@@ -19,7 +19,7 @@ ETC = Path("/etc/clickhouse-server")
 def main() -> int:
     config = "".join(file.read_text() for file in [ETC / "config.xml", *sorted((ETC / "config.d").glob("*.xml"))])
     console = re.search(r"<console>\s*(1|true)\s*</console>", config)
-    in_json = re.search(r"<formatting>.*?<type>\s*json\s*</type>", config, re.S)
+    in_json = re.search(r"<formatting>.*?<type>\s*json\s*</type>", config, re.DOTALL)
     (Path("/var/lib/clickhouse") / "status").write_text(f"PID: {os.getpid()}\nStarted at: {now()}\n")
 
     def log(message: str) -> None:

@@ -44,8 +44,8 @@ def health(url: str) -> int:
 
 
 def run(config: str) -> None:
-    encode = as_json if re.search(r"^\s*log_format:\s*[\"']?json\b", config, re.M) else logfmt
-    found = re.search(r"^\s*http_listen_port:\s*(\d+)", config, re.M)
+    encode = as_json if re.search(r"^\s*log_format:\s*[\"']?json\b", config, re.MULTILINE) else logfmt
+    found = re.search(r"^\s*http_listen_port:\s*(\d+)", config, re.MULTILINE)
     started = time.monotonic()
     (Path("/loki") / "standin").write_text("Loki's data would be here\n")
 
