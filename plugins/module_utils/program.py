@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "unlock": (_unlock, "mount memory and deliver the stack's secrets into it"),
         "boot": (_boot, "start the stack in health order; retry for five minutes"),
         "shutdown": (_shutdown, "stop the stack in reverse order, each service with its own signal and grace"),
+        "observe": (_observe, "print what runs, as JSON"),
+        "compare": (_compare, "print how what runs differs from the release, as JSON; changes nothing"),
         "put": (_put, "keep secret values, JSON {name: value} on standard input; prints the names that changed"),
     }
     parser = argparse.ArgumentParser(prog="batten-host", description="What batten does on a host.")
@@ -87,6 +89,33 @@ def _shutdown(paths: StackPaths) -> int:
     from .boot import shutdown
 
     shutdown(paths, _say, boot_pid=int(os.environ.get("MAINPID") or 0))
+    return 0
+
+
+def _observe(paths: StackPaths) -> int:
+    from . import observed
+    from .docker_api import Docker
+
+    plan = atomic.read_json(paths.plan, {"project": paths.stack})
+    docker = Docker()
+    there = observed.by_service(docker.inspect_all(each["Id"] for each in docker.list(plan["project"])))
+    shown = {
+        service: [{"container": one.container, "state": one.state, "health": one.health} for one in containers]
+        for service, containers in there.items()
+    }
+    _say(json.dumps(shown, indent=1, sort_keys=True))
+    return 0
+
+
+def _compare(paths: StackPaths) -> int:
+    from . import credentials, release, survey
+    from .docker_api import Docker
+
+    payload = release.read(paths, release.running(paths) or "(none)")
+    digests = credentials.deliver(paths, payload["secrets"], check=True).digests
+    model = survey.with_digests(survey.merged_model(paths, payload), digests)
+    seen = survey.look(Docker(), paths, payload, model, digests)
+    _say(json.dumps([difference.to_json() for difference in seen.differences], indent=1, sort_keys=True))
     return 0
 
 

@@ -79,7 +79,7 @@ def test_version_prints_its_own_digest(installed: Path) -> None:
     assert done.stdout.strip() == program.digest(installed.read_bytes())
 
 
-@pytest.mark.parametrize("verb", ["unlock", "boot", "shutdown", "put"])
+@pytest.mark.parametrize("verb", ["unlock", "boot", "shutdown", "observe", "compare", "put"])
 def test_an_error_is_one_line_that_says_what_to_do(installed: Path, verb: str) -> None:
     done = subprocess.run([OLDEST, installed, verb, "nobody"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -89,7 +89,7 @@ def test_an_error_is_one_line_that_says_what_to_do(installed: Path, verb: str) -
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["boot", "credentials", "mounts", "program"])
+@pytest.mark.parametrize("name", ["boot", "credentials", "mounts", "program", "survey", "observed"])
 def test_every_module_imports_on_the_oldest_python(installed: Path, name: str) -> None:
     code = f"import {program.PACKAGE}.{name}"
     subprocess.run([OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
@@ -102,4 +102,4 @@ def test_starting_loads_no_module_that_another_verb_needs(installed: Path) -> No
     done = subprocess.run(
         [OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, check=True, capture_output=True, text=True
     )
-    assert not any(name in done.stdout for name in ("docker_api", "credentials", "boot", "postgres"))
+    assert not any(name in done.stdout for name in ("docker_api", "credentials", "boot", "survey"))
