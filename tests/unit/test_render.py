@@ -123,6 +123,12 @@ def test_what_the_plan_does_not_hold_cannot_be_started() -> None:
     assert said["ports"] == ("reset", [])
 
 
+def test_a_directory_that_batten_made_is_not_filled_from_the_image() -> None:
+    planned = service(volumes={"data": "/data", "kept": "/kept"})
+    volumes = {"data": VolumePlan("shop_data", "/srv/shop/data", 1, 1), "kept": VolumePlan("old_kept", None, 1, 1)}
+    assert mounts(planned, stack(planned, volumes=volumes)) == ("data:/data:nocopy", "kept:/kept")
+
+
 def test_our_mounts_replace_the_bases_at_the_same_place() -> None:
     planned = service(
         volumes={"data": "/data"},
@@ -130,7 +136,7 @@ def test_our_mounts_replace_the_bases_at_the_same_place() -> None:
         files=FilesMount("/etc/web", "d1"),
         secrets=("password",),
     )
-    found = mounts(planned, "shop")
+    found = mounts(planned, stack(planned))
     assert [item if isinstance(item, str) else item["source"] for item in found] == [
         "data:/data",
         "/opt/batten/shop/files/web/d1",

@@ -46,18 +46,25 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
     )
 
 
-def mounts(service: ServicePlan, stack: str) -> tuple[Any, ...]:
+def mounts(service: ServicePlan, plan: StackPlan) -> tuple[Any, ...]:
     """Return every mount of a service in Compose's syntax, sorted by where it appears in the container.
 
     Our own directories are in the long syntax, because there the engine can be told not to make what is missing:
-    without the memory mount a container must not start on an empty directory of root's.
+    without the memory mount a container must not start on an empty directory of root's. A volume on a directory that
+    batten made is not filled from the image: that would also give the directory the image's owner (moby
+    daemon/volumes_unix.go, ``copyUp``; seen with caddy, whose /data is root's).
     """
-    found: dict[str, Any] = {path: f"{name}:{path}" for name, path in service.volumes.items()}
+    backed = {name for name, volume in plan.volumes.items() if volume.device is not None}
+    found: dict[str, Any] = {
+        path: f"{name}:{path}:nocopy" if name in backed else f"{name}:{path}" for name, path in service.volumes.items()
+    }
     found |= {mount.split(":")[1]: mount for mount in service.extra_volumes}
     if service.files:
-        found[service.files.mount] = _bind(f"files/{service.name}/{service.files.digest}", service.files.mount, stack)
+        found[service.files.mount] = _bind(
+            f"files/{service.name}/{service.files.digest}", service.files.mount, plan.name
+        )
     if service.secrets:
-        found["/run/secrets"] = _bind(f"secrets/{service.name}", "/run/secrets", stack)
+        found["/run/secrets"] = _bind(f"secrets/{service.name}", "/run/secrets", plan.name)
     return tuple(mount for _, mount in sorted(found.items()))
 
 
