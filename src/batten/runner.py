@@ -243,6 +243,8 @@ def _environment() -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "ANSIBLE_HOST_KEY_CHECKING": str(constants.config.get_config_value("HOST_KEY_CHECKING")),
     }
+    if not sys.stderr.isatty():
+        environment["ANSIBLE_NOCOLOR"] = "1"
     if not constants.CONFIG_FILE:
         environment["ANSIBLE_CONFIG"] = str(resources.collection() / "ansible.cfg")
     return environment
