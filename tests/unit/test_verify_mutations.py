@@ -273,7 +273,8 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("logging.journal-persistent", field("journal", Storage="volatile")),
     ("logging.journal-persistent", field("journal", directory=None)),
     ("logging.journal-bounded", field("journal", SystemMaxUse=None)),
-    ("logging.journal-complete", unit("docker.service", LogRateLimitIntervalUSec="30s")),
+    ("logging.journal-complete", unit("docker.service", LogRateLimitIntervalUSec="0")),
+    ("logging.journal-complete", unit("docker.service", LogRateLimitBurst="10000", LogRateLimitIntervalUSec="30s")),
     ("lifecycle.present", without_container("store")),
     ("lifecycle.present", extra_container(com__docker__compose__service="old")),
     ("lifecycle.present", extra_container()),
@@ -383,3 +384,15 @@ def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:
     foreign = {"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "8080"}]}
     assert "ports.listeners" not in failing(dataclasses.replace(live, published=(*live.published, foreign)))
     assert "ports.listeners" in failing(live)
+
+
+def test_the_runtime_on_its_way_into_a_container_is_not_judged() -> None:
+    """A health check's first moment: runc is in the control group already, its privileges are not dropped yet."""
+    unconfined = "process Name=runc:[2:INIT];Uid=0 0 0 0;CapEff=3fffffffff;CapBnd=3fffffffff;NoNewPrivs=0;Seccomp=0;\n"
+    place = TEXT.index("\nprocess Name=") + 1
+
+    def with_process(line: str) -> LiveHost:
+        return parse("recorded", TEXT[:place] + line + TEXT[place:], BOUNDARY)
+
+    assert failing(with_process(unconfined)) == {}
+    assert "privileges.seccomp" in failing(with_process(unconfined.replace("runc:[2:INIT]", "sh")))

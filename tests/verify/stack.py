@@ -10,7 +10,7 @@ from tests.rig.hosts import Host
 
 MIB = 1024 * 1024
 IMAGE = "shell:1"
-CHECK = Healthcheck(("CMD", "/bin/sh", "-c", "test -e /tmp/up"), 1, 2, 3, 5, 1)
+CHECK = Healthcheck(("CMD", "/bin/sh", "-c", "test -e /tmp/up"), 1, 10, 3, 5, 1)
 ADDRESS = "127.0.0.1"
 
 
@@ -84,7 +84,7 @@ _COMMON = """
     healthcheck:
       test: [CMD, /bin/sh, -c, test -e /tmp/up]
       interval: 1s
-      timeout: 2s
+      timeout: 10s
       retries: 3
       start_period: 5s
       start_interval: 1s
@@ -135,7 +135,7 @@ WantedBy=multi-user.target
 
 # A shell, the few programs the stack runs, and the libraries they need: the host's own, so nothing is downloaded.
 _IMAGE = """
-programs="/bin/sh /bin/sleep /bin/touch /bin/test /bin/echo"
+programs="/bin/sh /bin/sleep /bin/touch /bin/rm"
 libraries=$(for program in $programs; do ldd "$program"; done | grep -o '/[^ ]*' | sort -u)
 mkdir -p /tmp/image/data && chown 999:999 /tmp/image/data
 tar -chf /tmp/image.tar $programs $libraries && tar -C /tmp/image -rf /tmp/image.tar data
@@ -169,7 +169,10 @@ def deploy(host: Host) -> None:
     """Deploy the stack on a rig host with an engine, and wait until it is healthy."""
     host.put("/etc/docker/daemon.json", DAEMON)
     host.put("/etc/systemd/journald.conf.d/batten.conf", "[Journal]\nStorage=persistent\nSystemMaxUse=100M\n")
-    host.put("/etc/systemd/system/docker.service.d/batten.conf", "[Service]\nLogRateLimitIntervalSec=0\n")
+    host.put(
+        "/etc/systemd/system/docker.service.d/batten.conf",
+        "[Service]\nLogRateLimitIntervalSec=1s\nLogRateLimitBurst=1000000\n",
+    )
     before, after = "Before=docker.service", "After=docker.service\nRequiresMountsFor=/var/lib/docker"
     host.put("/etc/systemd/system/batten-secrets@.service", _UNIT.format(ordering=before))
     host.put("/etc/systemd/system/batten-stack@.service", _UNIT.format(ordering=after))

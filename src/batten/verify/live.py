@@ -24,6 +24,9 @@ class CommandResult(Protocol):
 
 Run = Callable[[str], CommandResult]
 
+# runc while it enters a container to run a health check: it is there before its own limits are (runc, nsexec.c).
+RUNTIME = "runc:["
+
 
 def read(name: str, run: Run, projects: Mapping[str, str], inventory: str | None = None) -> LiveHost:
     """Read one host in one round trip.
@@ -130,7 +133,7 @@ def _process(body: str) -> LiveProcess:
     for key, value in _pairs(body, " "):
         if key != "process":
             values[key] = value
-        elif status := _status(value):
+        elif (status := _status(value)) and not status.name.startswith(RUNTIME):
             members.append(status)
     soft, hard = ([*values.pop("nofile", "").split(), "", ""])[:2]
     return LiveProcess(

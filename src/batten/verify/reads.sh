@@ -115,7 +115,7 @@ quietly journalctl -q -F CONTAINER_ID_FULL
 section units
 # shellcheck disable=SC2086
 quietly systemctl show $units -p Id -p LoadState -p ActiveState -p SubState -p UnitFileState -p FragmentPath -p Before \
-    -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec
+    -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec -p LogRateLimitBurst
 section files
 files_of /etc/docker /etc/docker/daemon.json /etc/default/docker /etc/sysconfig/docker /run/docker.sock \
     /run/containerd/containerd.sock /var/lib/docker /opt/batten /etc/batten /var/lib/batten /var/log/batten/audit.jsonl \
