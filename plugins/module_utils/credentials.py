@@ -109,12 +109,8 @@ def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool) -> Delivery
 def unlock(paths: StackPaths) -> Delivery:
     """Deliver again what was delivered last; for a boot, when memory is empty. Makes no new value."""
     spec = atomic.read_json(paths.secrets_spec, None)
-    if spec is None or not paths.credentials.exists():
-        raise BattenError(
-            f"no credentials of stack {paths.stack} are on this host",
-            str(paths.credentials),
-            "restore them from a backup, or run site.yml for this host",
-        )
+    if spec is None:
+        raise _gone(paths)
     return deliver(paths, spec, check=False)
 
 
@@ -132,8 +128,13 @@ def put(paths: StackPaths, given: Any) -> list[str]:
 
 
 def load(paths: StackPaths) -> Bundle:
-    """Decrypt the bundle; an empty one with a new key when there is none yet."""
+    """Decrypt the bundle; an empty one with a new key when there is none yet.
+
+    Raises BattenError where there was one and it is gone: new values would not open the data that the old ones protect.
+    """
     if not paths.credentials.exists():
+        if paths.secrets_spec.exists():
+            raise _gone(paths)
         return Bundle(secrets.token_bytes(_KEY_BYTES))
     plain = _systemd_creds("decrypt", paths, paths.credentials.read_bytes())
     stored = json.loads(plain)
@@ -147,6 +148,11 @@ def save(paths: StackPaths, bundle: Bundle) -> None:
     atomic.make_directory(paths.var, 0o700)
     atomic.make_directory(paths.state, 0o700)
     atomic.write(paths.credentials, sealed, 0o600)
+
+
+def _gone(paths: StackPaths) -> BattenError:
+    fix = f"restore it from a backup; to begin with new values instead: rm {paths.secrets_spec}, then run site.yml"
+    return BattenError(f"no credentials of stack {paths.stack} are on this host", str(paths.credentials), fix)
 
 
 def _systemd_creds(verb: str, paths: StackPaths, text: bytes) -> bytes:

@@ -146,5 +146,5 @@ def containers(host: hosts.Host) -> dict[str, str]:
 
 
 def journal(host: hosts.Host) -> str:
-    """Return what the units have said since boot."""
-    return host.run("journalctl -b --no-pager -o cat -u 'batten-*@demo' -u docker -n 60").stdout
+    """Return what batten's units have said since boot."""
+    return host.run("journalctl -b --no-pager -o cat -u 'batten-*@demo.service' -n 200").stdout

@@ -117,6 +117,14 @@ def test_unlock_delivers_again_and_makes_nothing(paths: StackPaths) -> None:
     assert (again.changes, again.digests) == (["db/password: written"], first.digests)
 
 
+def test_credentials_that_are_lost_are_not_silently_made_anew(paths: StackPaths) -> None:
+    credentials.deliver(paths, SPEC, check=False)
+    paths.credentials.unlink()
+    for check in (True, False):
+        with pytest.raises(BattenError, match="no credentials of stack demo"):
+            credentials.deliver(paths, SPEC, check=check)
+
+
 def test_when_it_cannot_be_sealed_the_reason_is_given_and_nothing_is_left(paths: StackPaths, tmp_path: Path) -> None:
     (tmp_path / "bin" / "systemd-creds").write_text("#!/bin/sh\necho no key >&2\nexit 1\n")
     with pytest.raises(BattenError, match="cannot encrypt the credentials: no key"):
