@@ -39,7 +39,9 @@ def check_names(names: Iterable[str], known: Collection[str], where: str) -> Non
         if name.startswith(PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            fix = f"write {near[0]}" if near else "remove it, or name it otherwise; roles/*/README.md list what there is"
+            fix = (
+                f"write {near[0]}" if near else "remove it, or name it otherwise; roles/*/README.md list what there is"
+            )
             raise BattenError(f"unknown variable {name!r}{hint}", where, fix)
 
 
