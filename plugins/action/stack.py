@@ -1,4 +1,4 @@
-"""The controller's half of ``batten.core.stack``: observe the host, plan, render, hand over. No decision is made here."""
+"""The controller's half of ``batten.core.stack``: observe, plan, render, hand over. It decides nothing."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ _UPDATABLE = {facet.name for facet in FACETS if facet.action == UPDATE}
 
 @dataclass
 class Actor:
-    """Everything that acting needs. ``done`` collects ``{"service", "action", "why", "seconds"}`` as it happens."""
+    """All that acting needs. ``done`` collects ``{"service", "action", "why", "seconds"}`` as it happens."""
 
     docker: Docker
     paths: StackPaths
@@ -38,7 +39,7 @@ class Actor:
     done: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> None:
-        """Act on every service that needs it. Raises :class:`BattenError`; a re-run goes on from wherever it stopped."""
+        """Act on every service that needs it. Raises :class:`BattenError`; a re-run goes on where this one stopped."""
         self._clear()
         if MANAGED in self.once_healthy:
             self.once_healthy[MANAGED]()
@@ -85,9 +86,8 @@ class Actor:
 
     def _settle(self, acted: list[Action]) -> None:
         made = [action for action in acted if action.action in _MADE]
-        for action in acted:
-            if action.action not in _MADE and not self._light(action):
-                made.append(Action(action.service, "recreate", f"{action.why} (live {action.action} refused)"))
+        refused = [action for action in acted if action.action not in _MADE and not self._light(action)]
+        made += [Action(one.service, "recreate", f"{one.why} (live {one.action} refused)") for one in refused]
         for action in made:
             if action.service in self.survey.observed and "image" in action.why.split(", "):
                 self.before_image_change(action.service)
@@ -174,7 +174,7 @@ class Actor:
         self.docker.remove(identifier)
 
     def _record(self) -> None:
-        """Record what every container has loaded and mounts now, by container, so that a hand-made one is not mistaken."""
+        """Record what every container has loaded and mounts, by container: a hand-made one is not mistaken."""
         found = by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
         atomic.write_json(self.paths.loaded, {name: digest for name, digest in self.digests.items() if name in found})
         mounted = {
@@ -184,24 +184,15 @@ class Actor:
         }
         atomic.write_json(self.paths.mounted, mounted)
 
-    def _timed(self, service: str, action: str, why: str) -> _Timed:
-        return _Timed(self, service, action, why)
+    @contextmanager
+    def _timed(self, service: str, action: str, why: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._note(service, action, why, begun)
 
     def _note(self, service: str, action: str, why: str, begun: float) -> None:
         seconds = round(time.monotonic() - begun, 1)
         self.done.append({"service": service, "action": action, "why": why, "seconds": seconds})
-
-
-class _Timed:
-    def __init__(self, actor: Actor, *what: str) -> None:
-        self._actor, self._what, self._begun = actor, what, time.monotonic()
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._actor._note(*self._what, self._begun)
 
 
 def resources(desired: Desired) -> dict[str, Any]:

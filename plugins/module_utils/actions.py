@@ -15,7 +15,7 @@ _STRENGTH = ("none", "reload", "update", "start", "restart", "recreate", "create
 
 @dataclass(frozen=True)
 class Action:
-    """What to do to one service: ``reload``, ``update``, ``start``, ``restart``, ``recreate``, ``create`` or ``remove``."""
+    """One of reload, update, start, restart, recreate, create and remove, for one service."""
 
     service: str
     action: str

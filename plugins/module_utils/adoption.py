@@ -59,7 +59,7 @@ def foreign_owners(found: Iterable[Place]) -> list[Problem]:
     """Return a problem, with the exact ``chown``, for each directory whose data another user owns."""
     return [
         Problem(
-            f"its data in {place.path} belong to uid {place.path.stat().st_uid}, and the service will run as {place.uid}",
+            f"its data in {place.path} belong to uid {place.path.stat().st_uid}; its service will run as {place.uid}",
             f"volume {place.volume}",
             f"stop the stack, then: {place.chown}  (or set stack_adopt_chown: true)",
         )
@@ -69,7 +69,7 @@ def foreign_owners(found: Iterable[Place]) -> list[Problem]:
 
 
 def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]:
-    """Make missing directories and give each its owner; existing data only with ``adopt_chown``. Returns what changed."""
+    """Make missing directories and set owners; of existing data only with ``adopt_chown``. Returns what changed."""
     changes = []
     for place in found:
         if not place.exists:

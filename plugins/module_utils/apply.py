@@ -48,7 +48,7 @@ class Result:
         return dict(self.__dict__)
 
 
-class ApplyFailed(BattenError):
+class ApplyFailed(BattenError):  # noqa: N818 - what happened, as a person says it
     """The release did not hold; ``result`` says what was done until then."""
 
     def __init__(self, failure: BattenError, more: str, result: Result) -> None:
@@ -57,7 +57,7 @@ class ApplyFailed(BattenError):
 
 
 def prepare(paths: StackPaths) -> bool:
-    """Make what ``batten-host put`` needs, so that given secrets can come before the release. Returns whether it changes."""
+    """Make what ``batten-host put`` needs: given secrets come before the release. Returns whether it changed."""
     changed = atomic.make_directory(paths.var, 0o700)
     changed = atomic.make_directory(paths.state, 0o700) or changed
     return program.install(check=False) or changed
@@ -191,7 +191,7 @@ def _actor(
     where = (spec or {}).get("service") or "managed PostgreSQL"
 
     def ensure_roles() -> None:
-        for change in postgres.ensure(docker, payload["project"], spec, paths):
+        for change in postgres.ensure(docker, payload["project"], spec or {}, paths):
             result.actions.append({"service": where, "action": "ensure", "why": change, "seconds": 0.0})
 
     def dump(service: str) -> None:

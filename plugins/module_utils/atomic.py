@@ -78,7 +78,7 @@ def write_tree(path: Path, entries: Mapping[str, bytes], mode: int = 0o644) -> l
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            os.chmod(staging, 0o755)
+            os.chmod(staging, 0o755)  # noqa: S103 - mkdtemp makes 0700, and services read these as their own users
             for name, content in entries.items():
                 write(staging / name, content, mode)
             os.rename(staging, path)

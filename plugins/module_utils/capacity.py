@@ -134,7 +134,7 @@ def default_addresses() -> list[str]:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((outside, 9))
                 found.append(str(probe.getsockname()[0]))
-        except OSError:
+        except OSError:  # noqa: PERF203 - this family has no route
             continue
     return found
 

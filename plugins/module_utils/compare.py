@@ -16,7 +16,7 @@ PRESENCE, STATE, HEALTH = "presence", "state", "health"
 
 @dataclass(frozen=True)
 class Difference:
-    """One facet whose live value is not the plan's; :meth:`to_json` is the shape that ``batten drift --json`` prints."""
+    """One facet whose live value is not as planned; :meth:`to_json` is what ``batten drift --json`` prints."""
 
     stack: str
     scope: str
@@ -70,8 +70,8 @@ def compare_networks(stack: str, model: Mapping[str, Any], networks: Iterable[Ma
     """Return networks of the project that exist but are not as the model says. A missing one Compose just makes."""
     live = {network["Name"]: network for network in networks}
     found = []
-    for key, wanted in sorted((model.get("networks") or {}).items()):
-        wanted = wanted or {}
+    for key, options in sorted((model.get("networks") or {}).items()):
+        wanted = options or {}
         network = live.get(wanted.get("name", key))
         if network is None or wanted.get("external"):
             continue

@@ -21,7 +21,7 @@ class Engine:
 class Desired:
     """One service. ``model`` is the whole of ``docker compose config --format json``, with ``$$`` already undone.
 
-    ``image`` is what ``docker inspect`` says of the local image that the reference resolves to, empty when it is not here.
+    ``image`` is what the engine says of the local image that the reference resolves to, empty when it is not here.
     """
 
     project: str
@@ -110,7 +110,7 @@ class Desired:
 
     @property
     def mounts(self) -> set[tuple[str, str, str, str]]:
-        """``(type, source, target, ro|rw)`` of every volume, bind, config and secret; a named volume by its real name."""
+        """``(type, source, target, ro|rw)`` of all volumes, binds, configs and secrets; volumes by their real names."""
         volumes = self.model.get("volumes") or {}
         found = set()
         for mount in self.service.get("volumes") or []:

@@ -24,6 +24,8 @@ from .errors import BattenError
 SOCKET = "/var/run/docker.sock"
 VERSION = "v1.44"
 Json = Any
+Many = list[Any]  # inside Docker, `list` is the method
+Lines = list[str]
 
 
 class DockerError(BattenError):
@@ -82,7 +84,7 @@ class Docker:
         """Make one request; return its JSON, or its bytes where the engine answers otherwise."""
         connection = _Connection(self.path, self.timeout)
         try:
-            response = self._send(connection, method, path, query, body, version)
+            response = self.send(connection, method, path, query, body, version)
             data = response.read()
         except OSError as error:
             raise _no_answer(error, self.path) from error
@@ -102,7 +104,7 @@ class Docker:
     def info(self) -> Json:
         return self.call("GET", "/info")
 
-    def list(self, project: str | None = None) -> list[Json]:
+    def list(self, project: str | None = None) -> Many:
         """Return summaries of all containers, also stopped ones, of one Compose project or of the whole engine."""
         labels = [f"com.docker.compose.project={project}"] if project else []
         return list(self.call("GET", "/containers/json", {"all": 1, "filters": {"label": labels}}))
@@ -111,7 +113,7 @@ class Docker:
         """Return a container, or None when it is gone."""
         return self._or_none(f"/containers/{quote(identifier)}/json")
 
-    def inspect_all(self, identifiers: Iterable[str]) -> list[Json]:
+    def inspect_all(self, identifiers: Iterable[str]) -> Many:
         """Inspect containers, leaving out those that vanished meanwhile."""
         return [found for found in map(self.inspect, identifiers) if found is not None]
 
@@ -119,18 +121,18 @@ class Docker:
         """Return the local image that ``reference`` resolves to, or None."""
         return self._or_none(f"/images/{quote(reference, safe='/:@')}/json")
 
-    def networks(self, project: str) -> list[Json]:
+    def networks(self, project: str) -> Many:
         filters = {"label": [f"com.docker.compose.project={project}"]}
         return list(self.call("GET", "/networks", {"filters": filters}))
 
-    def volumes(self) -> list[Json]:
+    def volumes(self) -> Many:
         return list(self.call("GET", "/volumes").get("Volumes") or [])
 
     def stats(self, identifier: str) -> Json:
         """Return one sample of a container's use, without the second that the engine waits for a cpu rate."""
         return self.call("GET", f"/containers/{quote(identifier)}/stats", {"stream": 0, "one-shot": 1})
 
-    def logs(self, identifier: str, tail: int = 20) -> list[str]:
+    def logs(self, identifier: str, tail: int = 20) -> Lines:
         """Return the last lines of a container's log, both streams in order of arrival."""
         data = self.call("GET", f"/containers/{quote(identifier)}/logs", {"stdout": 1, "stderr": 1, "tail": tail})
         return _demultiplex(data or b"", merged=True)[0].decode(errors="replace").splitlines()[-tail:]
@@ -209,7 +211,7 @@ class Docker:
         """Open the stream of container events of one project, from now on."""
         return Events(self, project)
 
-    def _send(
+    def send(
         self,
         connection: _Connection,
         method: str,
@@ -218,6 +220,7 @@ class Docker:
         body: Json,
         version: str,
     ) -> http.client.HTTPResponse:
+        """Send one request; the caller reads the answer and closes the connection."""
         encoded = {
             key: json.dumps(value) if isinstance(value, (dict, list)) else value for key, value in (query or {}).items()
         }
@@ -246,13 +249,13 @@ class Events:
         self._queue: queue.Queue[Json] = queue.Queue()
         filters = {"type": ["container"], "label": [f"com.docker.compose.project={project}"]}
         try:
-            response = docker._send(self._connection, "GET", "/events", {"filters": filters}, None, VERSION)
+            self._connection.connect()
+            self._socket: socket.socket = self._connection.sock
+            response = docker.send(self._connection, "GET", "/events", {"filters": filters}, None, VERSION)
             if response.status != 200:
                 raise DockerError(response.status, _message(response.read()), "GET /events")
         except OSError as error:
             raise _no_answer(error, docker.path) from error
-        assert self._connection.sock is not None
-        self._socket = self._connection.sock
         self._socket.settimeout(None)
         threading.Thread(target=self._read, args=(response,), daemon=True).start()
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 class BattenError(Exception):
     """What is wrong, where, and what to type.
 
-    ``what`` is one sentence; ``where`` names a file, service or host; ``fix`` is a command or an instruction. Never put a
-    secret value in any of them.
+    ``what`` is one sentence; ``where`` names a file, service or host; ``fix`` is a command or an instruction. Never put
+    a secret value in any of them.
     """
 
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:

@@ -25,7 +25,7 @@ _PROXIES = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"}
 
 @dataclass(frozen=True)
 class Facet:
-    """``read`` returns (desired, actual), each a JSON-able value that may be shown; None means: they agree, whatever."""
+    """``read`` returns (desired, actual), each JSON-able and fit to be shown; two None stand for "not compared"."""
 
     name: str
     action: str
@@ -190,7 +190,8 @@ def _networks(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 def _ports(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     wanted = [
-        f"{_address(port.get('host_ip'))}:{port.get('published') or ''}:{port['target']}/{port.get('protocol') or 'tcp'}"
+        f"{_address(port.get('host_ip'))}:{port.get('published') or ''}:"
+        f"{port['target']}/{port.get('protocol') or 'tcp'}"
         for port in desired.service.get("ports") or []
     ]
     actual = []
@@ -341,8 +342,7 @@ def _digest(value: str) -> str:
 
 
 def _caps(values: Any) -> list[str]:
-    names = (str(value).upper() for value in values or [])
-    return sorted(name[4:] if name.startswith("CAP_") else name for name in names)
+    return sorted(str(value).upper().removeprefix("CAP_") for value in values or [])
 
 
 def _option(option: str) -> str:
@@ -360,7 +360,7 @@ def _namespace(value: str) -> str:
 
 def _address(value: Any) -> str:
     text = str(value or "").strip("[]")
-    return "" if text == "0.0.0.0" else text
+    return "" if text == "0.0.0.0" else text  # noqa: S104 - compared with, not bound to
 
 
 def _extra_host(line: str) -> str:

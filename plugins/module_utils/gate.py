@@ -31,7 +31,7 @@ class Verdict:
     again: float = 3600.0
 
 
-class GateFailure(BattenError):
+class GateFailure(BattenError):  # noqa: N818 - what happened, as a person says it
     """A service did not become healthy. ``health`` holds the last probes' outputs, ``lines`` the end of its log."""
 
     def __init__(

@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import BattenError
 
 
-class Busy(BattenError):
+class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
     """Another process holds the lock."""
 
 

@@ -26,11 +26,11 @@ class Observed:
 
     @property
     def host(self) -> Mapping[str, Any]:
-        return self.inspect["HostConfig"]
+        return dict(self.inspect["HostConfig"])
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.inspect["Config"]
+        return dict(self.inspect["Config"])
 
     @property
     def labels(self) -> Mapping[str, str]:

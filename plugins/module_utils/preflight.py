@@ -90,9 +90,8 @@ def mount_points(required: Iterable[str]) -> list[Problem]:
 
 def disk_space(wanted: Iterable[tuple[Path, int]]) -> list[Problem]:
     found: dict[int, Problem] = {}
-    for path, needed in wanted:
-        while not path.exists():
-            path = path.parent
+    for wished, needed in wanted:
+        path = next(one for one in (wished, *wished.parents) if one.exists())
         free = shutil.disk_usage(path).free
         if free < needed:
             what = f"{free // 2**20} MiB are free, {needed // 2**20} MiB are needed"
@@ -123,7 +122,7 @@ def used_ports(
     published: Mapping[tuple[str, str, int], str],
     sockets: Mapping[tuple[str, str, int], str],
 ) -> list[Problem]:
-    """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where no container of ours publishes."""
+    """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where we publish nothing."""
     held = {
         (target.partition("/")[2], int(binding["HostPort"]))
         for containers in observed.values()
@@ -214,7 +213,8 @@ def data_changes(desired: Desired, observed: Observed) -> list[Problem]:
     planned = {mount[2]: mount[1] for mount in desired.mounts}
     for target, source in sorted(live.items()):
         if planned.get(target) != source:
-            what = f"its data are in volume {source} at {target}, which the plan replaces by {planned.get(target) or 'nothing'}"
+            new = planned.get(target) or "nothing"
+            what = f"its data are in volume {source} at {target}, which the plan replaces by {new}"
             found.append(Problem(what, where, "set the volume back, or dump and restore"))
     return found
 
@@ -288,7 +288,7 @@ def _owners(root: str, inodes: Mapping[str, tuple[str, str, int]]) -> list[tuple
 
 
 def _proc_address(text: str) -> str:
-    """``0100007F`` is 127.0.0.1: 32-bit words in the host's own byte order, little endian on all that batten supports."""
+    """``0100007F`` is 127.0.0.1: 32-bit words in the host's byte order, little endian on all that batten runs on."""
     raw = b"".join(bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8))
     address = ipaddress.ip_address(raw)
     mapped = getattr(address, "ipv4_mapped", None)

@@ -47,7 +47,7 @@ def trees(paths: StackPaths, payload: Payload) -> dict[Path, dict[str, bytes]]:
 
 
 def base_files(payload: Payload) -> dict[str, bytes]:
-    """Return the user's own files by relative path. Raises :class:`BattenError` for one that would leave the directory."""
+    """Return the user's own files by relative path. Raises :class:`BattenError` for one outside the directory."""
     found = {}
     for name, text in payload.get("base_files", {}).items():
         if name.startswith("/") or ".." in Path(name).parts:
@@ -62,7 +62,8 @@ def environment(payload: Payload) -> str:
     """Return Compose's env file. Double-quoted values with ``\\``, ``"`` and ``$`` escaped are taken literally
     (https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax)."""
     lines = []
-    for name, value in sorted(payload.get("environment", {}).items()):
+    for name, text in sorted(payload.get("environment", {}).items()):
+        value = str(text)
         for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "\\$"), ("\n", "\\n")):
             value = value.replace(plain, escaped)
         lines.append(f'{name}="{value}"\n')
@@ -110,7 +111,7 @@ def stage(where: Path, payload: Payload) -> None:
 
 
 def read(paths: StackPaths, identifier: str) -> dict[str, Any]:
-    """Return the payload of a release that was written before. Raises :class:`BattenError` when it is gone or edited."""
+    """Return the payload of an earlier release. Raises :class:`BattenError` when it is gone or was edited."""
     path = paths.releases / identifier / "release.json"
     payload = atomic.read_json(path, None)
     if payload is None or identity(payload) != identifier:

@@ -23,7 +23,7 @@ _MARK = "batten-digest-of-"
 
 @dataclass(frozen=True)
 class Survey:
-    """What :func:`look` found. ``files`` are paths whose bytes are not the release's; ``ends`` the one-shot services."""
+    """What :func:`look` found. ``ends`` are the one-shot services."""
 
     model: Mapping[str, Any]
     desired: Mapping[str, Desired]

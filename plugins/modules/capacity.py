@@ -14,7 +14,7 @@ description:
   - Works before Docker is installed. Changes nothing.
 options:
   projects:
-    description: Compose projects that belong to the stack being planned, so that their memory is not counted as foreign.
+    description: Compose projects of the stack being planned, so that their memory is not counted as foreign.
     type: list
     elements: str
     default: []
@@ -45,6 +45,7 @@ plans:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.batten.core.plugins.module_utils.capacity import observe_host
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError

@@ -96,6 +96,7 @@ pending:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.batten.core.plugins.module_utils.apply import ApplyFailed, Options, Result, apply, prepare
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError

@@ -1,0 +1,80 @@
+"""What a host has, read from a made-up /proc and /sys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import capacity
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    put(tmp_path, "proc/meminfo", "MemTotal:       4010000 kB\nMemFree: 1 kB\n")
+    put(tmp_path, "proc/self/status", "Name:\tx\nCapBnd:\t000001fffeffffff\n")
+    put(tmp_path, "proc/self/limits", "Max open files            1024                 20000                files\n")
+    put(tmp_path, "proc/sys/fs/nr_open", "1048576\n")
+    return tmp_path
+
+
+def put(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("sys/fs/cgroup/memory.max", "1073741824\n", 2**30),
+        ("sys/fs/cgroup/memory.max", "max\n", 4010000 * 1024),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n", 2**29),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n", 4010000 * 1024),
+    ],
+)
+def test_memory_is_the_smaller_of_the_machine_and_its_own_limit(
+    host: Path, file: str, text: str, expected: int
+) -> None:
+    put(host, file, text)
+    assert capacity.memory_bytes(str(host)) == expected
+
+
+def test_a_quota_of_half_a_processor(host: Path) -> None:
+    put(host, "sys/fs/cgroup/cpu.max", "50000 100000\n")
+    assert capacity.cpus(str(host)) == 0.5
+
+
+def test_without_the_capability_the_engines_own_limit_is_the_ceiling(host: Path) -> None:
+    assert capacity.nofile_hard(str(host)) == 20000
+    assert capacity.oom_score_adj_min(str(host)) == 0
+    put(host, "proc/9/comm", "dockerd\n")
+    put(host, "proc/9/limits", "Max open files            1024                 512                files\n")
+    assert capacity.nofile_hard(str(host)) == 512
+
+
+def test_with_the_capability_only_the_kernel_limits(host: Path) -> None:
+    put(host, "proc/self/status", "CapBnd:\t000001ffffffffff\n")
+    assert capacity.nofile_hard(str(host)) == 1048576
+    assert capacity.oom_score_adj_min(str(host)) == -1000
+
+
+def test_addresses_of_both_families_without_loopback_and_link_local(host: Path) -> None:
+    trie = "  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+    put(host, "proc/net/fib_trie", trie)
+    lines = "20010db8000000000000000000000005 02 40 00 80 eth0\nfe800000000000000000000000000001 02 40 20 80 eth0\n"
+    put(host, "proc/net/if_inet6", lines)
+    assert capacity.addresses(str(host)) == ["10.0.0.5", "2001:db8::5"]
+
+
+def test_before_docker_there_is_capacity_too(host: Path) -> None:
+    put(
+        host,
+        "var/lib/batten/shop/plan.json",
+        '{"project": "shop", "services": {"a": {"memory_bytes": 5}, "b": {"memory_bytes": 7}}}',
+    )
+    found = capacity.observe_host(Docker(str(host / "no.sock")), str(host))
+    assert found["capacity"]["engine_version"] is None
+    assert found["capacity"]["allocated"] == {"shop": 12}
+    assert found["plans"]["shop"]["project"] == "shop"

@@ -1,0 +1,166 @@
+"""The comparison, on what a real engine and a real Compose said of the same stack (tests/unit/data)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import actions, compare, desired, observed
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
+
+
+def look(
+    containers: list[Any] | None = None, model: dict[str, Any] | None = None, image: dict[str, Any] | None = None
+) -> tuple[dict[str, desired.Desired], dict[str, list[observed.Observed]], list[compare.Difference]]:
+    model = RECORDED["model"] if model is None else model
+    image = RECORDED["image"] if image is None else image
+    wanted = desired.services("stk", model, {"stk-busybox:1": image}, desired.Engine())
+    there = observed.by_service(RECORDED["containers"] if containers is None else containers)
+    return wanted, there, compare.compare("stk", wanted, there, desired.one_shots(model))
+
+
+def changed(service: str, path: str, value: Any) -> list[Any]:
+    """Return the recorded containers with one value of one of them replaced."""
+    containers = copy.deepcopy(RECORDED["containers"])
+    part = next(one for one in containers if one["Config"]["Labels"]["com.docker.compose.service"] == service)
+    *keys, last = path.split("/")
+    for key in keys:
+        part = part[key]
+    part[last] = value
+    return containers
+
+
+def test_what_compose_made_from_the_model_does_not_differ_from_it() -> None:
+    assert look()[2] == []
+
+
+DRIFTS = [
+    ("HostConfig/Memory", 1, "memory", "update"),
+    ("HostConfig/MemorySwap", -1, "memory_swap", "update"),
+    ("HostConfig/MemoryReservation", 0, "memory_reservation", "update"),
+    ("HostConfig/NanoCpus", 10**9, "cpus", "update"),
+    ("HostConfig/CpuShares", 512, "cpu_shares", "update"),
+    ("HostConfig/PidsLimit", 51, "pids", "update"),
+    ("HostConfig/RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}, "restart", "update"),
+    ("HostConfig/Ulimits", [], "ulimits", "recreate"),
+    ("HostConfig/OomScoreAdj", 0, "oom_score_adj", "recreate"),
+    ("HostConfig/ShmSize", 1, "shm_size", "recreate"),
+    ("HostConfig/Init", None, "init", "recreate"),
+    ("HostConfig/ReadonlyRootfs", False, "read_only", "recreate"),
+    ("HostConfig/Tmpfs", {}, "tmpfs", "recreate"),
+    ("HostConfig/CapAdd", ["CAP_SYS_ADMIN"], "cap_add", "recreate"),
+    ("HostConfig/CapDrop", None, "cap_drop", "recreate"),
+    ("HostConfig/SecurityOpt", None, "security_opt", "recreate"),
+    ("HostConfig/GroupAdd", ["0"], "group_add", "recreate"),
+    ("HostConfig/Privileged", True, "privileged", "recreate"),
+    ("HostConfig/PidMode", "host", "namespaces", "recreate"),
+    ("HostConfig/NetworkMode", "host", "namespaces", "recreate"),
+    ("HostConfig/Sysctls", {}, "sysctls", "recreate"),
+    ("HostConfig/Dns", [], "dns", "recreate"),
+    ("HostConfig/ExtraHosts", ["peer:10.9.9.9"], "extra_hosts", "recreate"),
+    (
+        "HostConfig/Devices",
+        [{"PathOnHost": "/dev/kmsg", "PathInContainer": "/dev/kmsg", "CgroupPermissions": "rwm"}],
+        "devices",
+        "recreate",
+    ),
+    ("HostConfig/PortBindings", {"5432/tcp": [{"HostIp": "", "HostPort": "5432"}]}, "ports", "recreate"),
+    ("HostConfig/LogConfig", {"Type": "json-file", "Config": {}}, "log", "recreate"),
+    ("NetworkSettings/Networks", {}, "networks", "recreate"),
+    ("Config/Image", "other:2", "image", "recreate"),
+    ("Image", "sha256:0123456789abcdef", "image", "recreate"),
+    ("Config/Cmd", ["sh"], "command", "recreate"),
+    ("Config/Entrypoint", ["sh"], "entrypoint", "recreate"),
+    ("Config/User", "", "user", "recreate"),
+    ("Config/WorkingDir", "/x", "working_dir", "recreate"),
+    ("Config/Env", ["A=2", "B=x$y"], "environment", "recreate"),
+    ("Config/Healthcheck", None, "healthcheck", "recreate"),
+    ("Config/StopSignal", "SIGTERM", "stop_signal", "recreate"),
+    ("Config/StopTimeout", 10, "stop_grace", "recreate"),
+    ("Mounts", [], "mounts", "recreate"),
+    ("State/Status", "paused", "state", "restart"),
+    ("State/Health", {"Status": "unhealthy"}, "health", "restart"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "facet", "action"), DRIFTS, ids=[one[0] for one in DRIFTS])
+def test_each_drift_of_a_container_is_exactly_one_difference(path: str, value: Any, facet: str, action: str) -> None:
+    assert [(one.name, one.facet, one.action) for one in look(changed("db", path, value))[2]] == [("db", facet, action)]
+
+
+def test_values_of_the_environment_are_never_shown() -> None:
+    found = look(changed("db", "Config/Env", ["A=hunter2", "LEFT=over"]))[2]
+    assert "hunter2" not in repr(found)
+    assert "LEFT" in found[0].actual
+    assert "over" not in repr(found).replace("LEFT", "")
+
+
+def test_what_the_image_brings_is_no_difference() -> None:
+    image = {
+        **RECORDED["image"],
+        "Config": {**RECORDED["image"]["Config"], "Env": ["PATH=/bin", "GOPATH=/go"], "Labels": {"by": "it"}},
+    }
+    containers = changed("db", "Config/Env", ["A=1", "B=x$y", 'X=a$b"c', "PATH=/bin", "GOPATH=/go"])
+    for one in containers:
+        one["Config"]["Labels"]["by"] = "it"
+        one["Config"]["Labels"].setdefault("batten.rig", "true")
+    assert [one.facet for one in look(containers, image=image)[2] if one.facet == "environment"] == []
+
+
+def test_a_one_shot_that_ended_well_is_done_and_one_that_failed_is_not() -> None:
+    assert [one.facet for one in look(changed("once", "State/ExitCode", 1))[2]] == ["state"]
+
+
+def test_a_missing_a_surplus_and_a_foreign_container() -> None:
+    containers = copy.deepcopy(RECORDED["containers"])
+    del containers[0]
+    stray = copy.deepcopy(containers[0])
+    stray["Config"]["Labels"]["com.docker.compose.service"] = "stray"
+    wanted, there, found = look([*containers, stray])
+    acts = {name: one.action for name, one in actions.decide(found, wanted, there).items()}
+    assert acts == {"db": "create", "stray": "remove", "api": "restart"}
+
+
+def test_the_spare_container_of_a_killed_recreate_is_told_and_the_service_left_alone() -> None:
+    spare = copy.deepcopy(RECORDED["containers"][0])
+    spare["Created"] = "2020-01-01T00:00:00Z"
+    wanted, there, found = look([*RECORDED["containers"], spare])
+    assert [(one.facet, one.actual) for one in found] == [("presence", "2 containers")]
+    assert there["db"][0].inspect is RECORDED["containers"][0]
+    assert actions.decide(found, wanted, there) == {}
+
+
+def test_a_live_change_and_a_stop_are_one_action_each() -> None:
+    containers = changed("db", "HostConfig/Memory", 5)
+    wanted, there, found = look(containers)
+    assert actions.decide(found, wanted, there)["db"] == actions.Action("db", "update", "memory")
+    next(one for one in containers if one["Name"] == "/stk-db-1")["State"]["Status"] = "exited"
+    wanted, there, found = look(containers)
+    assert actions.decide(found, wanted, there)["db"] == actions.Action("db", "start", "memory, state")
+
+
+def test_who_depends_with_restart_follows_a_recreation_and_nobody_else() -> None:
+    wanted, there, found = look(changed("db", "Config/User", "0"))
+    acts = {name: one.action for name, one in actions.decide(found, wanted, there).items()}
+    assert acts == {"db": "recreate", "api": "restart"}
+
+
+def test_networks() -> None:
+    assert compare.compare_networks("stk", RECORDED["model"], RECORDED["networks"]) == []
+    opened = copy.deepcopy(RECORDED["networks"])
+    opened[0]["Internal"] = False
+    found = compare.compare_networks("stk", RECORDED["model"], opened)
+    assert [(one.scope, one.name, one.facet) for one in found] == [("network", "stk_data", "internal")]
+    wanted, there, _ = look()
+    assert {name: one.action for name, one in actions.decide(found, wanted, there).items()} == dict.fromkeys(
+        ["api", "db", "once"], "recreate"
+    )
+
+
+def test_order_of_start() -> None:
+    assert desired.layers(RECORDED["model"]) == [["db"], ["once"], ["api"]]

@@ -1,0 +1,86 @@
+"""The engine's client, against a socket that answers as the engine does."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import struct
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker, DockerError
+
+
+def frame(stream: int, text: bytes) -> bytes:
+    return struct.pack(">BxxxL", stream, len(text)) + text
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if "/logs" in self.path:
+            self.answer(200, frame(1, b"one\ntwo\n") + frame(2, b"three\n"), "application/octet-stream")
+        elif "/events" in self.path:
+            self.answer(200, b'{"Action": "start"}\n{"Action": "die"}\n', "application/json")
+        elif "missing" in self.path:
+            self.answer(404, b'{"message": "No such container: missing"}', "application/json")
+        else:
+            self.answer(200, json.dumps({"path": self.path}).encode(), "application/json")
+
+    def do_POST(self) -> None:
+        self.answer(409, b'{"message": "it is paused"}', "application/json")
+
+    def answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "socket"
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[Docker]:
+    path = str(tmp_path / "engine.sock")
+    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield Docker(path, timeout=5)
+        server.shutdown()
+
+
+def test_a_version_and_filters_are_in_the_path(docker: Docker) -> None:
+    path = docker.call("GET", "/x", {"filters": {"label": ["a=b"]}})["path"]
+    assert path == "/v1.44/x?filters=%7B%22label%22%3A+%5B%22a%3Db%22%5D%7D"
+
+
+def test_what_is_gone_is_none_and_what_is_refused_is_an_error(docker: Docker) -> None:
+    assert docker.inspect("missing") is None
+    with pytest.raises(DockerError, match="it is paused") as refused:
+        docker.start("x")
+    assert refused.value.status == 409
+
+
+def test_logs_of_both_streams_in_order(docker: Docker) -> None:
+    assert docker.logs("x") == ["one", "two", "three"]
+    assert docker.logs("x", tail=1) == ["three"]
+
+
+def test_events_come_one_by_one_and_then_none(docker: Docker) -> None:
+    with docker.events("p") as events:
+        assert [events.next(5)["Action"], events.next(5)["Action"]] == ["start", "die"]
+        assert events.next(0.01) is None
+
+
+def test_no_engine_is_told_with_what_to_type(tmp_path: Path) -> None:
+    docker = Docker(str(tmp_path / "none.sock"))
+    assert not docker.answers()
+    with pytest.raises(DockerError, match="systemctl status docker"):
+        docker.info()

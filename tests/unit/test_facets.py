@@ -1,0 +1,44 @@
+"""Units and spellings: the two sides of a facet write the same thing differently."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.batten.core.plugins.module_utils import facets, quantities
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("64m", 2**26), ("1.5G", 3 * 2**29), ("64mb", 2**26), ("67108864", 2**26), (None, 0), ("1KiB", 1024), (5, 5)],
+)
+def test_sizes(text: object, count: int) -> None:
+    assert quantities.size(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1m30s", 90), ("500ms", 0.5), ("1h0m0s", 3600), ("10", 10), (None, 0), ("1m0s", 60)]
+)
+def test_durations(text: object, count: float) -> None:
+    assert quantities.seconds(text) == pytest.approx(count)
+
+
+@pytest.mark.parametrize("text", ["soon", "1x", "-"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        quantities.size(text)
+    with pytest.raises(ValueError, match="not a"):
+        quantities.seconds(text)
+
+
+@given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_go_durations_of_any_shape(hours: int, minutes: int, seconds: int, millis: int) -> None:
+    text = f"{hours}h{minutes}m{seconds}.{millis:03d}s"
+    assert quantities.nanoseconds(text) == ((hours * 60 + minutes) * 60 + seconds) * 10**9 + millis * 10**6
+
+
+def test_each_facet_stands_once_in_the_table() -> None:
+    names = [facet.name for facet in facets.FACETS]
+    assert len(names) == len(set(names))
+    assert {facet.action for facet in facets.FACETS} == {"update", "recreate"}

@@ -1,0 +1,107 @@
+"""Verdicts on single containers, and the wait on a scripted engine."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import gate
+from ansible_collections.batten.core.plugins.module_utils.observed import Observed
+
+CONTAINERS = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())["containers"]
+STARTED = "2026-11-23T02:00:00.5Z"
+NOW = gate.timestamp(STARTED)
+
+
+def container(status: str, health: str = "", **more: Any) -> Observed:
+    one = copy.deepcopy(CONTAINERS[0])
+    one["State"] = {"Status": status, "StartedAt": STARTED, "ExitCode": more.pop("code", 0), **more.pop("state", {})}
+    if health:
+        log = [{"Start": STARTED, "ExitCode": 1, "Output": "connection refused\n"}]
+        one["State"]["Health"] = {"Status": health, "Log": log}
+    return Observed({**one, **more})
+
+
+@pytest.mark.parametrize(
+    ("one", "one_shot", "now", "status", "words"),
+    [
+        (container("running", "healthy"), False, NOW, "passed", ""),
+        (container("running", "starting"), False, NOW, "waiting", "has not passed"),
+        (container("running", "unhealthy"), False, NOW, "failed", "unhealthy"),
+        (container("running"), False, NOW + 1, "waiting", "just started"),
+        (container("running"), False, NOW + 6, "passed", ""),
+        (container("restarting"), False, NOW, "waiting", "restarting"),
+        (container("running", "starting", RestartCount=5), False, NOW, "failed", "keeps restarting (3 times"),
+        (container("running", "healthy", RestartCount=3), False, NOW, "passed", ""),
+        (container("exited", code=1), False, NOW, "failed", "exit code 1"),
+        (container("exited", code=137, state={"OOMKilled": True}), False, NOW, "failed", "want of memory"),
+        (container("created", state={"Error": "no such device"}), False, NOW, "failed", "no such device"),
+        (container("exited"), True, NOW, "passed", ""),
+        (container("exited", code=3), True, NOW, "failed", "exit code 3"),
+        (container("running"), True, NOW + 99, "waiting", "still running"),
+        (None, False, NOW, "failed", "gone"),
+    ],
+)
+def test_verdicts(one: Observed | None, one_shot: bool, now: float, status: str, words: str) -> None:
+    verdict = gate.judge(one, one_shot, 2, now)
+    assert verdict.status == status
+    assert words in verdict.reason
+
+
+def test_a_deadline_follows_the_health_check_and_never_passes_the_timeout() -> None:
+    one = container("running", "starting")  # start period 20 s, 3 probes of 2 s and 1 s
+    assert gate.deadline_seconds(one, False, 300) == 20 + 3 * 3 + gate.SLACK_SECONDS
+    assert gate.deadline_seconds(one, False, 7) == 7
+
+
+class Engine:
+    """Gives one state after the other, each after one event."""
+
+    def __init__(self, *states: Observed) -> None:
+        self.states = list(states)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def events(self, project: str) -> Engine:
+        return self
+
+    def next(self, timeout: float) -> Any:
+        if timeout and len(self.states) > 1:
+            self.states.pop(0)
+        return None
+
+    def list(self, project: str) -> Any:
+        return [{"Id": "1", "Labels": {"com.docker.compose.service": "db"}}]
+
+    def inspect_all(self, identifiers: Any) -> Any:
+        return [self.states[0].inspect for _ in identifiers]
+
+    def logs(self, identifier: str, tail: int) -> Any:
+        return ["the last line"]
+
+
+def test_the_wait_ends_with_health() -> None:
+    engine: Any = Engine(container("running", "starting"), container("running", "healthy"))
+    assert gate.wait(engine, "stk", ["db"], [], 60)["db"]["status"] == "healthy"
+
+
+def test_a_failure_names_the_service_its_probes_and_its_log() -> None:
+    engine: Any = Engine(container("running", "starting"), container("running", "unhealthy"))
+    with pytest.raises(gate.GateFailure) as failure:
+        gate.wait(engine, "stk", ["db"], [], 60)
+    for words in ("service db", "unhealthy", "connection refused", "the last line"):
+        assert words in str(failure.value)
+
+
+def test_time_runs_out() -> None:
+    ticks = iter(range(0, 1000, 5))
+    engine: Any = Engine(container("running", "starting"))
+    with pytest.raises(gate.GateFailure, match="has not passed yet, after"):
+        gate.wait(engine, "stk", ["db"], [], 30, clock=lambda: next(ticks))
