@@ -289,15 +289,15 @@ def test_the_whole_suite_runs_as_batten_verify_does(host: hosts.Host, tmp_path: 
 
 
 def test_a_login_that_is_not_root_reads_through_sudo_or_says_why_not(host: hosts.Host) -> None:
-    host.run("useradd -m operator")
+    host.run("useradd -m ann")
 
-    def as_operator(command: str) -> _Result:
-        return _Result(host.run(command, check=False, user="operator"))
+    def as_ann(command: str) -> _Result:
+        return _Result(host.run(command, check=False, user="ann"))
 
     with pytest.raises(BattenError, match="sudo refused"):
-        read(host.name, as_operator, {"small": "small"})
-    host.run("echo 'operator ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/operator")
-    assert read(host.name, as_operator, {"small": "small"}).facts["uid"] == "0"
+        read(host.name, as_ann, {"small": "small"})
+    host.run("echo 'ann ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ann")
+    assert read(host.name, as_ann, {"small": "small"}).facts["uid"] == "0"
 
 
 def test_an_engine_that_is_down_is_an_error_that_says_what_to_type(host: hosts.Host) -> None:
