@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from . import base, engine, hosts, images, machine, networks, registry
 from .docker import RigError, docker, labelled
@@ -65,9 +66,12 @@ def up() -> None:
     """Everything that hosts need, made once: a second call finds it all there."""
     with alone("up"), step("up"):
         engine.ensure_engine()
-        base.engine()
-        registry.ensure_registry()
-        images.ensure_images()
+        base.debian()
+        with ThreadPoolExecutor(1) as pool:  # hosts' images beside the others: both wait for packages most of the time
+            host_images = pool.submit(base.engine)
+            registry.ensure_registry()
+            images.ensure_images()
+            host_images.result()
 
 
 def down(*, images_too: bool = False) -> None:
