@@ -21,7 +21,7 @@ PREFIXES = ("stack_", "digitalocean_")
 PROGRAM = "/usr/local/lib/batten/batten-host.pyz"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """Runs ``batten.core.capacity``, plans and renders, then runs the module of the same name with the payload."""
 
     _requires_connection = True

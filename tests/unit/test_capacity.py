@@ -61,7 +61,8 @@ def test_with_the_capability_only_the_kernel_limits(host: Path) -> None:
 
 
 def test_addresses_of_both_families_without_loopback_and_link_local(host: Path) -> None:
-    trie = "  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+    table = ("127.0.0.1", "32 host LOCAL"), ("10.0.0.5", "32 host LOCAL"), ("10.0.0.255", "32 link BROADCAST")
+    trie = "".join(f"     |-- {address}\n        /{what}\n" for address, what in table)
     put(host, "proc/net/fib_trie", trie)
     lines = "20010db8000000000000000000000005 02 40 00 80 eth0\nfe800000000000000000000000000001 02 40 20 80 eth0\n"
     put(host, "proc/net/if_inet6", lines)
