@@ -1,4 +1,4 @@
-"""A wheel, installed in an empty environment, is all of the product: package, collection, playbooks and compose files."""
+"""A wheel in an empty environment is all of the product: package, collection, playbooks and compose files."""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ def test_what_lies_in_a_vault_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "group_vars" / "all" / "vault.yml").write_text(VAULT)
     inline = "!vault |\n" + textwrap.indent(VAULT, "    ")
     (tmp_path / "group_vars" / "all" / "main.yml").write_text(
-        f"inline: {inline}stack_environment:\n  PLAIN: a\n  FROM_FILE: '{{{{ from_vault }}}}'\n  INLINE: '{{{{ inline }}}}'\n"
+        f"inline: {inline}"
+        "stack_environment: {PLAIN: a, FROM_FILE: '{{ from_vault }}', INLINE: '{{ inline }}'}\n"
     )
     assert runner.load_hosts(inventory(tmp_path))["web1"]["stack_environment"] == {"PLAIN": "a"}
 
