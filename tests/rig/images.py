@@ -178,7 +178,7 @@ def _recipe(wanted: tuple[Image, ...]) -> str:
     """A digest of everything these images are made of."""
     digest = hashlib.sha256(f"{base.debian()}\0{WHEELS}\0{wanted}".encode())
     for root in (SOURCES, API):
-        for path in sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        for path in sorted(path for path in root.rglob("*") if path.is_file() and "cache" not in str(path)):
             digest.update(f"\0{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
