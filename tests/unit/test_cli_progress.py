@@ -80,9 +80,10 @@ def test_a_commands_own_output_belongs_to_its_failure() -> None:
     ]
 
 
-def test_a_modules_own_changes_are_told_one_by_one() -> None:
-    changes = [{"action": "recreate", "service": "api", "why": "image differs"}, "wrote /etc/x"]
-    step = Step("web1", "Deploy", "changed", 1, {"changes": changes})
+@pytest.mark.parametrize("key", ["actions", "pending"])
+def test_a_modules_own_actions_are_told_one_by_one(key: str) -> None:
+    actions = [{"action": "recreate", "service": "api", "why": "image differs"}, "wrote /etc/x"]
+    step = Step("web1", "Deploy", "changed", 1, {key: actions})
     assert change_lines(step) == ["web1: recreate api: image differs", "web1: wrote /etc/x"]
 
 

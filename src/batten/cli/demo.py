@@ -102,7 +102,7 @@ def guide(address: str, port: int, stand_ins: list[str]) -> str:
     """Return what to open and what to try, now that the demo's host runs."""
     return "\n".join(
         [
-            f"open      https://{HOST}.localhost:{port}/health/deep (Caddy's own authority: the browser warns)",
+            f"open      https://{HOST}.localhost:{port}/ (Caddy's own authority: the browser warns)",
             f"          or https://{address}/ with the name {HOST}.localhost",
             f"look in   docker exec -it {HOST} bash",
             f"break it  docker exec {HOST} docker kill demo-api-1",

@@ -94,19 +94,18 @@ def _indented(text: str, by: int = 2) -> list[str]:
 
 
 def change_lines(step: Step) -> list[str]:
-    """Return what a changed step did: its module's ``changes`` where it has them, else the task's name."""
-    changes = step.result.get("changes")
-    if isinstance(changes, list) and changes:
-        return [f"{step.host}: {_change(change)}" for change in changes]
+    """Return what a changed step did: the module's ``actions`` (in check mode ``pending``), else the task's name."""
+    actions = step.result.get("actions") or step.result.get("pending")
+    if isinstance(actions, list) and actions:
+        return [f"{step.host}: {_action(action)}" for action in actions]
     return [f"{step.host}: {step.task}"]
 
 
-def _change(change: object) -> str:
-    if not isinstance(change, Mapping):
-        return str(change)
-    what = " ".join(str(change[key]) for key in ("action", "what", "scope", "service", "name") if change.get(key))
-    why = change.get("why") or change.get("reason")
-    return f"{what}: {why}" if why else what or ", ".join(f"{key}={value}" for key, value in change.items())
+def _action(action: object) -> str:
+    if not isinstance(action, Mapping):
+        return str(action)
+    what = " ".join(str(action[key]) for key in ("action", "service") if action.get(key))
+    return f"{what}: {action['why']}" if action.get("why") else what
 
 
 class Progress:
