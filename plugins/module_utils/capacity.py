@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import grp
 import ipaddress
 import os
 import re
@@ -36,6 +37,7 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
         "default_addresses": default_addresses(),
         "cgroup_version": 2 if _at(root, "sys/fs/cgroup/cgroup.controllers").exists() else 1,
         "allocated": {stack: allocated(plan) for stack, plan in plans.items()},
+        "groups": groups(),
         "engine_version": None,
         "compose_version": None,
         "foreign_bytes": 0,
@@ -49,6 +51,11 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
         found.update(_engine(docker, ours))
         found["compose_version"] = compose.version()
     return {"capacity": found, "plans": plans}
+
+
+def groups() -> dict[str, int]:
+    """Return the numbers of the system groups here: they differ from host to host, and containers know no names of ours."""
+    return {group.gr_name: group.gr_gid for group in grp.getgrall() if group.gr_gid < 1000}
 
 
 def recorded_plans(root: str = "/") -> dict[str, dict[str, Any]]:

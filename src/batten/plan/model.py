@@ -26,7 +26,8 @@ class Capacity:
     ``foreign_bytes`` is what containers outside batten's stacks really use. ``nofile_hard`` is the highest hard limit
     on open files that a container can be granted here. ``oom_score_adj_min`` is the lowest value the engine may set.
     ``addresses`` are the addresses the host owns, both families. ``volumes`` maps the names of existing Docker
-    volumes to their labels; ``projects`` maps running Compose projects to their service names.
+    volumes to their labels; ``projects`` maps running Compose projects to their service names. ``groups`` maps the
+    names of the host's system groups that a profile may ask for to their numbers.
     """
 
     memory_bytes: int
@@ -42,6 +43,7 @@ class Capacity:
     volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocated: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
     source: str = "host"
     observed_at: str | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
     made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
     values = {
         "stack": plan,
+        "ipv6_subnets": ipv6_subnets(plan),
         "services": [service for _, service in sorted(plan.services.items())],
         "volumes": sorted(plan.volumes.items()),
         "off": sorted(set(schema.load_yaml(base_text, "compose.yaml")["services"]) - set(plan.services)),
@@ -44,6 +46,21 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
         Layer("compose.prod.yaml", template.render(made, "compose.prod.yaml.j2", **values)),
         Layer(target, template.render(made, f"{target}.j2", **values)),
     )
+
+
+def ipv6_subnets(plan: StackPlan) -> dict[str, str]:
+    """Return the subnet of each network that a port published on an IPv6 address needs.
+
+    Without the userland proxy the engine forwards IPv6 only into a network that has it (moby libnetwork, "bridge"
+    driver). The subnet is a unique local one (RFC 4193) made of the project's name, the same at every run; Engine 27
+    would pick one by itself, 25 and 26 do not.
+    """
+    published = [
+        service for service in plan.services.values() if any(":" in (port.address or "") for port in service.ports)
+    ]
+    outward = sorted({name for service in published for name in service.networks if not plan.networks.get(name, False)})
+    digests = {name: hashlib.sha256(f"{plan.project}/{name}".encode()).hexdigest() for name in outward}
+    return {name: f"fd{hex_[:2]}:{hex_[2:6]}:{hex_[6:10]}:{hex_[10:14]}::/64" for name, hex_ in digests.items()}
 
 
 def mounts(service: ServicePlan, plan: StackPlan) -> tuple[Any, ...]:
