@@ -63,7 +63,12 @@ PLAN = {
     "name": "demo",
     "project": "demo",
     "requires_mounts_for": [],
-    "start_order": [["once"], ["db"], ["web", "late"]],
+    "start_order": [
+        ["once"],
+        ["late"],
+        ["db"],
+        ["web"],
+    ],  # late comes first, so that it is tried before its address is up
     "services": {name: {"stop_grace_seconds": 30} for name in ("once", "db", "web", "late")},
     "volumes": {},
     "data_directory": None,

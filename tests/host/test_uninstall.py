@@ -77,4 +77,4 @@ def test_the_engine_boots_as_before_and_a_new_install_finds_its_secrets(host: ho
     assert "made" not in again
     host.run("docker compose -f /root/compose.yaml create --quiet-pull && systemctl restart batten-stack@demo")
     standin.wait(host)
-    assert "Skipping initialization" in host.run("docker logs demo-db-1 2>&1").stdout
+    assert "database system was shut down at" in host.run("docker logs demo-db-1 2>&1").stdout, "the old data is there"
