@@ -111,8 +111,10 @@ def _named(actual: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -
 
 
 def _subnets(wanted: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Only of the families that the plan names: the engine picks the other one's subnet itself."""
     desired = sorted(
         str(pool["subnet"]) for pool in (wanted.get("ipam") or {}).get("config") or [] if pool.get("subnet")
     )
-    actual = sorted(str(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
-    return desired, actual if desired else []
+    live = sorted(str(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
+    named = {":" in subnet for subnet in desired}
+    return desired, [subnet for subnet in live if (":" in subnet) in named]
