@@ -29,7 +29,7 @@ class Role:
         self.host = host
         self.inventory = directory / "hosts.yml"
         self.inventory.write_text(
-            f"all: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, docker_source: distro}}}}}}"
+            f"stack: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, docker_source: distro}}}}}}"
         )
 
     def run(self, *, check: bool = False, **variables: Any) -> dict[str, Any]:
