@@ -13,7 +13,7 @@ import secrets
 import string
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,31 +65,37 @@ def generate(rule: Mapping[str, Any]) -> str:
     raise BattenError(f"unknown generator {generator}", "secrets", f"use one of {known}, or hand the value in")
 
 
-def resolve(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> tuple[Bundle, list[str]]:
+def resolve(
+    paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle, coming: Collection[str] = ()
+) -> tuple[Bundle, list[str]]:
     """Return the bundle with every value that ``rules`` names, and the names made now. No value is ever made twice.
 
-    A rule without a ``generator`` (``{"from": VARIABLE}``) stands for a value that a person hands in.
+    A rule without a ``generator`` (``{"from": VARIABLE}``) stands for a value that a person hands in. ``coming`` names
+    those that check mode has not handed in; anything stands for them.
     Raises BattenError naming the values that a person must give.
     """
     missing = [name for name in sorted(rules) if name not in bundle.values]
     asked = [name for name in missing if rules[name].get("generator", "provided") == "provided"]
-    if asked:
-        sample = json.dumps(dict.fromkeys(asked, "..."))
+    if lacking := [name for name in asked if name not in coming]:
+        variables = ", ".join(str(rules[name].get("from") or name) for name in lacking)
+        sample = json.dumps(dict.fromkeys(lacking, "..."))
         raise BattenError(
-            f"no value was given for {', '.join(asked)}",
+            f"no value was given for {', '.join(lacking)}",
             f"stack {paths.stack}",
-            f"as root on this host, {sample} on standard input of: python3 {PROGRAM} put {paths.stack}",
+            f"set {variables} in the inventory, under ansible-vault; or as root on this host, "
+            f"{sample} on standard input of: python3 {PROGRAM} put {paths.stack}",
         )
-    made = {name: generate(rules[name]) for name in missing}
+    made = {name: "coming" if name in asked else generate(rules[name]) for name in missing}
     return Bundle(bundle.digest_key, {**bundle.values, **made}), missing
 
 
-def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool) -> Delivery:
+def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Collection[str] = ()) -> Delivery:
     """Make missing values, keep them encrypted, mount memory and write every consumer's files.
 
     ``spec`` is the release's ``secrets`` (docs/architecture.md). Safe to repeat; with nothing to do it only reads.
+    ``coming`` names what a person will hand in, which only check mode has to be told.
     """
-    bundle, made = resolve(paths, spec["generate"], load(paths))
+    bundle, made = resolve(paths, spec["generate"], load(paths), coming if check else ())
     changes = [f"{name}: made" for name in made]
     if not paths.credentials.exists():
         changes.append("secrets.cred: written")

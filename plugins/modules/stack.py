@@ -31,6 +31,13 @@ options:
     description: Change the owner of data that another user owns, instead of refusing.
     type: bool
     default: false
+  given:
+    description:
+      - Names, never values, of the secrets that were handed in with this run.
+      - Check mode hands nothing in; it takes these as there.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Predicts everything but the outcome of the health gate, also before Docker is installed.
@@ -111,6 +118,7 @@ def main() -> None:
             "prepare": {"type": "str"},
             "gate_timeout": {"type": "int", "default": 300},
             "adopt_chown": {"type": "bool", "default": False},
+            "given": {"type": "list", "elements": "str", "default": [], "no_log": False},
         },
         required_one_of=[("release", "prepare")],
         mutually_exclusive=[("release", "prepare")],
@@ -123,6 +131,7 @@ def main() -> None:
         check=module.check_mode,
         gate_timeout=module.params["gate_timeout"],
         adopt_chown=module.params["adopt_chown"],
+        given=tuple(module.params["given"]),
     )
     try:
         result = apply(payload, options, Docker(), StackPaths(payload["stack"]))
@@ -130,6 +139,10 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.result.to_json())
     except BattenError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(
+            msg=f"{error}\nTo fix it: see that the disk is not full (df -h; df -i) and writable, and run again"
+        )
     module.exit_json(diff=diff(result), **result.to_json())
 
 

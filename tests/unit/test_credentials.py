@@ -96,6 +96,8 @@ def test_a_value_that_a_person_must_give_is_asked_for_by_name(paths: StackPaths,
     with pytest.raises(BattenError, match="no value was given for api_key") as caught:
         credentials.deliver(paths, spec, check=False)
     assert "put demo" in caught.value.fix
+    assert any("api_key: made" in change for change in credentials.deliver(paths, spec, True, ["api_key"]).changes)
+    assert not paths.credentials.exists()
     assert credentials.put(paths, {"api_key": "s3cret"}) == ["api_key"]
     assert credentials.put(paths, {"api_key": "s3cret"}) == []
     credentials.deliver(paths, spec, check=False)
