@@ -11,8 +11,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from batten import reach, resources
 from batten.errors import BattenError
 from batten.fleet import observed_from, record_path
+from batten.inventory import check_names, known_names
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs, plan_stack
 from batten.render import release
@@ -44,22 +46,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             payload, warnings = render(settings, seen)
             given = self._given(payload["secrets"]["generate"], variables)
         except BattenError as error:
-            raise AnsibleActionFail(str(error)) from error
+            return {**result, "failed": True, "msg": str(error)}
         remember(host, seen)
         if given and not self._task.check_mode:
             self._hand_over(settings.name, given, variables)
-        options = {"gate_timeout": round(settings.gate_timeout_seconds), "adopt_chown": settings.adopt_chown}
+        options = {
+            "gate_timeout": round(settings.gate_timeout_seconds),
+            "adopt_chown": settings.adopt_chown,
+            "given": sorted(given),
+        }
         result.update(self._module("batten.core.stack", {**options, "release": payload}, variables))
         result["warnings"] = [*result.get("warnings", []), *warnings]
         return result
 
     def _settings(self, variables: Mapping[str, Any], host: str) -> StackSettings:
         ours = {name: self._templar.template(value) for name, value in variables.items() if name.startswith(PREFIXES)}
+        check_names(ours, known_names(resources.collection() / "roles"), host)
         root = Path(str(variables.get("inventory_dir") or "."))
         return StackSettings.from_variables(ours, source=host, root=root)
 
     def _module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        return dict(self._execute_module(module_name=name, module_args=arguments, task_vars=variables))
+        result = self._execute_module(module_name=name, module_args=arguments, task_vars=variables)
+        return reach.told(result, str(variables.get("inventory_hostname")), str(variables.get("ansible_user") or ""))
 
     def _given(self, rules: Mapping[str, Mapping[str, Any]], variables: Mapping[str, Any]) -> dict[str, str]:
         """Return the secrets that an inventory's variables hold (``{from: VARIABLE}``)."""
@@ -85,9 +93,9 @@ def render(settings: StackSettings, seen: Mapping[str, Any]) -> tuple[dict[str, 
     inputs = load_inputs(settings)
     plan, findings = plan_stack(settings, observed.capacity, observed.plans.get(settings.name), inputs)
     warnings = [f"{one.where}: {one.what} ({one.fix})" for one in findings if one.severity == "warning"]
-    errors = [f"{one.where}: {one.what}\nTo fix it: {one.fix}" for one in findings if one.severity == "error"]
-    if errors:
-        raise AnsibleActionFail("\n".join(errors))
+    for one in findings:
+        if one.severity == "error":
+            raise BattenError(one.what, one.where, one.fix)
     return release(plan, settings, inputs.definition), warnings
 
 

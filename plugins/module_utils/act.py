@@ -174,15 +174,9 @@ class Actor:
         self.docker.remove(identifier)
 
     def _record(self) -> None:
-        """Record what every container has loaded and mounts, by container: a hand-made one is not mistaken."""
+        """Record which secrets every service has loaded now."""
         found = by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
         atomic.write_json(self.paths.loaded, {name: digest for name, digest in self.digests.items() if name in found})
-        mounted = {
-            containers[0].id: digest
-            for name, containers in found.items()
-            if name in self.survey.desired and (digest := survey.bind_digest(self.paths, self.survey.desired[name]))
-        }
-        atomic.write_json(self.paths.mounted, mounted)
 
     @contextmanager
     def _timed(self, service: str, action: str, why: str) -> Iterator[None]:

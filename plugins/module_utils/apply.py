@@ -23,12 +23,16 @@ Payload = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """``gate_timeout`` is the most seconds that one service may take to become healthy."""
+    """``gate_timeout`` is the most seconds that one service may take to become healthy.
+
+    ``given`` names the secrets that come with this run; check mode has not got them yet.
+    """
 
     check: bool = False
     gate_timeout: float = 300
     adopt_chown: bool = False
     manage_units: bool = True
+    given: tuple[str, ...] = ()
 
 
 @dataclass
@@ -74,8 +78,9 @@ def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths)
 def predict(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
     """Return what :func:`apply` would do; works before Docker exists, and changes nothing."""
     result = Result(release.identity(payload), release.running(paths))
-    files = [_file(payload, path) for path in release.differences(paths, payload)]
-    secrets = credentials.deliver(paths, payload["secrets"], check=True)
+    program_differs = [str(program.PROGRAM)] if program.install(check=True) else []
+    files = [_file(payload, path) for path in (*release.differences(paths, payload), *program_differs)]
+    secrets = credentials.deliver(paths, payload["secrets"], check=True, coming=options.given)
     made = [_secret(payload, change) for change in secrets.changes]
     if docker.answers() and compose_version():
         model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
@@ -99,9 +104,12 @@ def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPa
     model = survey.merged_model(paths, payload)
     seen = survey.look(docker, paths, payload, survey.with_digests(model, _known_digests(paths, payload)), {})
     _preflight(payload, options, docker, paths, seen)
+    if _get_images(payload, docker, seen, result):  # what an image says of itself is known only now
+        seen = survey.look(docker, paths, payload, survey.with_digests(model, _known_digests(paths, payload)), {})
+        _preflight(payload, options, docker, paths, seen)
 
     written = release.write(paths, payload)
-    program.install(check=False)
+    written += [str(program.PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests)
     files = [_file(payload, path) for path in written]
@@ -110,7 +118,6 @@ def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPa
 
     prepared = adoption.prepare(_places(payload, docker), options.adopt_chown, check=False)
     actor = _actor(payload, options, docker, paths, seen, secrets.digests, result)
-    _get_images(payload, docker, seen, actor, result)
     moved = release.activate(paths, payload)
     try:
         actor.run()
@@ -166,6 +173,8 @@ def _return_to(good: str, options: Options, docker: Docker, paths: StackPaths, r
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
     seen = survey.look(docker, paths, payload, model, secrets.digests)
+    if _get_images(payload, docker, seen, result):
+        seen = survey.look(docker, paths, payload, model, secrets.digests)
     release.activate(paths, payload)
     back = Result(good, result.release)
     actor = _actor(payload, options, docker, paths, seen, secrets.digests, back)
@@ -218,13 +227,13 @@ def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackP
     preflight.refuse(problems)
 
 
-def _get_images(payload: Payload, docker: Docker, seen: survey.Survey, actor: Actor, result: Result) -> None:
-    """Build what the release brings a context for, pull the rest, before anything is stopped."""
-    for name in images.build_missing(docker, payload.get("builds") or {}, seen.missing_images):
+def _get_images(payload: Payload, docker: Docker, seen: survey.Survey, result: Result) -> bool:
+    """Build what the release brings a context for, pull the rest, before anything is written or stopped."""
+    builds = payload.get("builds") or {}
+    for name in images.build_missing(docker, builds, seen.missing_images):
         result.actions.append({"service": name, "action": "build", "why": "image", "seconds": 0.0})
-    pulls = [name for name in seen.missing_images if name not in (payload.get("builds") or {})]
-    if pulls:
-        actor.compose.pull(pulls)
+    images.pull(str(seen.desired[name].service["image"]) for name in seen.missing_images if name not in builds)
+    return bool(seen.missing_images)
 
 
 def _places(payload: Payload, docker: Docker) -> list[adoption.Place]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 
 from .errors import BattenError
 
+_LIBC = ctypes.CDLL(None)  # loaded here: after a fork little is safe
 INSTALL = "run the docker role (playbooks/docker.yml), or install Docker's Compose plugin 2.24.4 or newer"
 
 
@@ -29,9 +32,6 @@ class Compose:
     def config(self) -> dict[str, Any]:
         """Return the merged model. Raises :class:`BattenError` with Compose's own words when it refuses the layers."""
         return dict(json.loads(self.run(["config", "--format", "json"], "Compose refuses these layers")))
-
-    def pull(self, services: Sequence[str]) -> None:
-        self.run(["pull", "--quiet", *services], "an image cannot be pulled", "check the name, or log in: docker login")
 
     def up(self, services: Sequence[str], start: bool = True) -> None:
         """Create ``services`` anew and start them, touching no other (not even their dependencies)."""
@@ -55,6 +55,7 @@ class Compose:
         try:
             done = subprocess.run(
                 [*self.command(), *arguments],
+                preexec_fn=_die_with_parent,
                 env=_environment(self.variables),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -82,6 +83,12 @@ def version() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip().lstrip("v") or None if done.returncode == 0 else None
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this child with its parent: a run that is killed must not go on through Compose, without the
+    lock (prctl(2), PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ any other needs a new container. Where the model sets nothing, the desired value
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,15 @@ class Facet:
     name: str
     action: str
     read: Callable[[Desired, Observed], tuple[Any, Any]]
+
+
+def _name(desired: Desired, observed: Observed) -> tuple[Any, Any]:
+    """Compose makes a new container beside the old one as ``ID_NAME`` and renames it last; cut off, it keeps that name
+    (docker/compose pkg/compose/convergence.go, recreateContainer)."""
+    wanted, actual = desired.service.get("container_name"), observed.container
+    if wanted or re.fullmatch(rf"{re.escape(desired.project)}-{re.escape(desired.name)}-\d+", actual):
+        return (wanted, actual) if wanted else (None, None)
+    return f"{desired.project}-{desired.name}-1", actual
 
 
 def _memory(desired: Desired, observed: Observed) -> tuple[Any, Any]:
@@ -292,6 +302,7 @@ def _reservation(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 FACETS: tuple[Facet, ...] = (
+    Facet("name", RECREATE, _name),
     Facet("image", RECREATE, _image),
     Facet("command", RECREATE, _command),
     Facet("entrypoint", RECREATE, _entrypoint),

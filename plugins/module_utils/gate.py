@@ -6,7 +6,6 @@ our own.
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def judge(observed: Observed | None, one_shot: bool, restarts_before: int, now: 
         return Verdict("failed", "it is unhealthy")
     if observed.health == "starting":
         return Verdict("waiting", "its health check has not passed yet")
-    missing = SETTLE_SECONDS - (now - timestamp(state["StartedAt"]))
+    missing = SETTLE_SECONDS - (now - observed.started_at)
     return Verdict("passed") if missing <= 0 else Verdict("waiting", "it has just started", missing)
 
 
@@ -134,12 +133,6 @@ def wait(
             while events.next(0) is not None:
                 pass
             found.update(_look(docker, project, waiting))
-
-
-def timestamp(text: str) -> float:
-    """Return seconds since the epoch for the engine's ``2026-11-23T02:32:50.152734262Z``."""
-    whole, _, rest = text.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole[:19], "%Y-%m-%dT%H:%M:%S")) + float("0." + (rest[:9] or "0"))
 
 
 def health_log(observed: Observed) -> list[str]:

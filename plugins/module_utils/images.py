@@ -29,6 +29,24 @@ def build_missing(docker: Docker, builds: Mapping[str, Mapping[str, Any]], servi
     return built
 
 
+def pull(references: Iterable[str]) -> None:
+    """Pull images, as whoever logged in on this host (``docker login``)."""
+    for reference in sorted(set(references)):
+        done = subprocess.run(
+            ["docker", "pull", "--quiet", reference],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            fix = "check its name, or log in on this host: docker login"
+            raise BattenError(
+                f"it cannot be pulled: {said[-1] if said else 'no reason given'}", f"image {reference}", fix
+            )
+
+
 def build(service: str, wanted: Mapping[str, Any], memory: str = MEMORY) -> None:
     """Build one image; its steps may use ``memory``.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +48,26 @@ class Observed:
         return str(self.inspect["State"]["Status"])
 
     @property
+    def pid(self) -> int:
+        """The process number of its first process on this host, 0 when it does not run."""
+        return int(self.inspect["State"].get("Pid") or 0)
+
+    @property
+    def started_at(self) -> float:
+        """The time of its last start in seconds since the epoch."""
+        return timestamp(self.inspect["State"]["StartedAt"])
+
+    @property
     def health(self) -> str:
-        """``healthy``, ``unhealthy``, ``starting``, or empty without a health check."""
-        status = (self.inspect["State"].get("Health") or {}).get("Status", "")
+        """``healthy``, ``unhealthy``, ``starting``, or empty without a health check.
+
+        The engine calls a container unhealthy whose probes it has stopped, as by a pause, until the next one
+        (moby container/health.go, CloseMonitorChannel). It counts no failure then, so the answer is still to come.
+        """
+        found = self.inspect["State"].get("Health") or {}
+        status = str(found.get("Status", ""))
+        if status == "unhealthy" and not found.get("FailingStreak"):
+            return "starting"
         return "" if status == "none" else status
 
     @property
@@ -94,6 +113,12 @@ class Observed:
             address = (options.get("IPAMConfig") or {}).get("IPv4Address") or ""
             found[name] = {"aliases": set(options.get("Aliases") or []), "address": address}
         return found
+
+
+def timestamp(text: str) -> float:
+    """Return seconds since the epoch for the engine's ``2026-11-23T02:32:50.152734262Z``."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole[:19], "%Y-%m-%dT%H:%M:%S")) + float("0." + (rest[:9] or "0"))
 
 
 def by_service(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[Observed]]:

@@ -73,11 +73,6 @@ class StackPaths:
         return self.state / "loaded.json"
 
     @property
-    def mounted(self) -> Path:
-        """``{CONTAINER_ID: DIGEST}``: the user's own files as they were when a container was made."""
-        return self.state / "mounted.json"
-
-    @property
     def credentials(self) -> Path:
         """The stack's secret values and digest key, encrypted."""
         return self.state / "secrets.cred"

@@ -35,6 +35,7 @@ class Problem:
 
 def refuse(problems: Sequence[Problem]) -> None:
     """Raise one :class:`BattenError` that names every problem, if there is any."""
+    problems = list(dict.fromkeys(problems))  # a port on two addresses is in use once
     if not problems:
         return
     if len(problems) == 1:
@@ -95,7 +96,8 @@ def disk_space(wanted: Iterable[tuple[Path, int]]) -> list[Problem]:
         free = shutil.disk_usage(path).free
         if free < needed:
             what = f"{free // 2**20} MiB are free, {needed // 2**20} MiB are needed"
-            found.setdefault(path.stat().st_dev, Problem(what, str(path), "docker image prune, or a larger disk"))
+            fix = f"docker image prune, or a larger disk; what takes it: du -xh {path} | sort -h | tail"
+            found.setdefault(path.stat().st_dev, Problem(what, str(path), fix))
     return list(found.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from .actions import Action, decide
 from .compose import Compose
 from .desired import Desired, Engine
 from .docker_api import Docker
+from .errors import BattenError
 from .observed import Observed
 from .paths import StackPaths
 
@@ -58,8 +60,19 @@ def merged_model(paths: StackPaths, payload: Payload) -> dict[str, Any]:
         where = Path(scratch).resolve()
         release.stage(where, payload)
         variables = {digest_variable(name): _MARK + name for name in payload["plan"]["services"]}
-        model = compose(paths, payload, variables, where / "release", where / "base").config()
+        try:
+            model = compose(paths, payload, variables, where / "release", where / "base").config()
+        except BattenError as error:
+            raise _refused(error, where, payload) from None
         return dict(json.loads(json.dumps(model).replace(str(where / "base"), str(paths.base))))
+
+
+def _refused(error: BattenError, scratch: Path, payload: Payload) -> BattenError:
+    """Name the file that Compose refuses as its author knows it: the scratch copy is gone when a person looks."""
+    what = error.what.replace(f"{scratch}/release/", "").replace(f"{scratch}/base/", "")
+    base = payload["layers"][0]["name"]
+    fix = f"correct your {base}; there, docker compose -f {base} config -q says the same" if base in what else error.fix
+    return BattenError(what, f"stack {payload['stack']}", fix)
 
 
 def with_digests(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
@@ -114,20 +127,6 @@ def from_plan(payload: Payload) -> list[compare.Difference]:
     ]
 
 
-def bind_digest(paths: StackPaths, one: Desired) -> str | None:
-    """Return a digest of the user's own files that a service mounts from the base, or None when it mounts none."""
-    sources = sorted(Path(mount[1]) for mount in one.mounts if mount[0] == "bind")
-    sources = [source for source in sources if source.is_relative_to(paths.base)]
-    if not sources:
-        return None
-    content = {}
-    for source in sources:
-        for path in [source] if source.is_file() else sorted(source.rglob("*")):
-            if path.is_file():
-                content[str(path)] = atomic.digest(path.read_bytes().hex())
-    return atomic.digest(content)
-
-
 def _unloaded(
     stack: str,
     paths: StackPaths,
@@ -148,18 +147,44 @@ def _unloaded(
 def _stale_files(
     stack: str, paths: StackPaths, wanted: Mapping[str, Desired], there: Mapping[str, Sequence[Observed]]
 ) -> list[compare.Difference]:
-    """Containers that were made when a mounted file of the user had other content; see :mod:`apply` for the record.
+    """Running containers that do not see, or may not have read, what lies now where they mount our files from.
 
-    A bind of a single file pins its inode, so the container would go on reading the old one.
+    A bind holds on to what was there when the container started: a file that was replaced, or a directory that was
+    made anew, stays unseen until the next start. What did change in sight was read by nobody if it is newer than that.
     """
-    recorded = atomic.read_json(paths.mounted, {})
     found = []
     for name, one in wanted.items():
         containers = there.get(name)
-        digest = bind_digest(paths, one) if containers else None
-        if not containers or digest is None:
-            continue
-        old = recorded.get(containers[0].id)
-        if old is not None and old != digest:
-            found.append(compare.Difference(stack, "service", name, "files", digest[:12], old[:12], "recreate"))
+        if not containers or not containers[0].pid:
+            continue  # at its start it will see what is there
+        live = containers[0]
+        for kind, text, target, rights in sorted(one.mounts):
+            source = Path(text)
+            if kind != "bind" or not source.is_relative_to(paths.top):
+                continue
+            ours = source.is_relative_to(paths.base) or source.is_relative_to(paths.files)
+            if not _sees(live.pid, source, target):
+                seen = "what was there before"
+            elif ours and rights == "ro" and _changed_at(source) > live.started_at:
+                seen = "as it was before it changed"
+            else:
+                continue
+            found.append(compare.Difference(stack, "service", name, "files", text, seen, "restart"))
     return found
+
+
+def _sees(pid: int, source: Path, target: str) -> bool:
+    """Whether process ``pid`` has at ``target`` what is at ``source`` now. True where that cannot be told."""
+    try:
+        inside = os.stat(f"/proc/{pid}/root{target}")
+    except OSError:
+        return True  # it ended meanwhile, or we may not look (ptrace(2), access mode checks)
+    try:
+        return os.path.samestat(inside, source.stat())
+    except OSError:
+        return False
+
+
+def _changed_at(source: Path) -> float:
+    """Return when anything in ``source`` changed last, in seconds since the epoch, by ctime: no tool sets that back."""
+    return max(path.lstat().st_ctime for path in (source, *source.rglob("*")))

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import gate
-from ansible_collections.batten.core.plugins.module_utils.observed import Observed
+from ansible_collections.batten.core.plugins.module_utils.observed import Observed, timestamp
 
 CONTAINERS = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())["containers"]
 STARTED = "2026-11-23T02:00:00.5Z"
-NOW = gate.timestamp(STARTED)
+NOW = timestamp(STARTED)
 
 
 def container(status: str, health: str = "", **more: Any) -> Observed:

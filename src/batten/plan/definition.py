@@ -81,7 +81,7 @@ def _secret(value: Any, at: At) -> dict[str, Any]:
         return {"generator": "password", "length": checked.get("length", 32)}
     if checked["generator"] == "uuid":
         return {"generator": "uuid"}
-    return {"generator": checked["generator"], "bytes": checked.get("length", 32)}
+    return {"generator": checked["generator"], "length": checked.get("length", 32)}
 
 
 _NETWORK = Record({"internal": schema.boolean})
