@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from batten import runner
+from batten import reach, runner
 from batten.errors import BattenError
 from batten.plan.model import Capacity, Plan, StackPlan, stack_from_json
 from batten.plan.settings import StackSettings
@@ -135,14 +135,16 @@ def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
         if event.get("event") == "runner_on_ok" and "capacity" in result:
             found[data["host"]] = observed_from(result)
         elif event.get("event") in ("runner_on_failed", "runner_on_unreachable"):
-            problems.append(f"{data['host']}: {str(result.get('msg', '')).strip()}")
+            error = reach.why(result, data["host"])
+            problems.append(f"{data['host']}: {error.what if error else str(result.get('msg', '')).strip()}")
 
     runner.run_module("batten.core.capacity", inventory, limit=",".join(hosts), on_event=on_event)
     missing = [host for host in hosts if host not in found]
     if missing:
         raise BattenError(
-            "no capacity is known, and these hosts did not answer: " + "; ".join(problems or missing),
+            "nothing tells the memory of these hosts, and they did not answer: " + "; ".join(problems or missing),
             inventory,
-            "give --memory and --cpus, or set stack_capacity: {memory: 8G, cpus: 4} in the inventory",
+            f"bring them up (ansible all -m ping -i {inventory} shows who answers); without them, set stack_capacity: "
+            "{memory: 8G, cpus: 4}, or give plan and render --memory and --cpus",
         )
     return found

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from batten.errors import BattenError
+from batten.plan.schema import not_yaml
 
 PREFIXES = ("stack_", "docker_", "digitalocean_", "batten_")
 
@@ -24,6 +25,30 @@ def known_names(roles: Path) -> frozenset[str]:
         for entry in specs.values():
             names.update(entry.get("options", {}))
     return frozenset(names)
+
+
+def option_specs(roles: Path, role: str) -> dict[str, Any]:
+    """Return the options of a role's ``main`` entry point, as its ``argument_specs`` have them."""
+    specs = yaml.load((roles / role / "meta" / "argument_specs.yml").read_bytes(), Loader=_SpecsLoader)  # noqa: S506
+    return dict(specs["argument_specs"]["main"]["options"])
+
+
+def check_syntax(inventory: Path) -> None:
+    """Raise :class:`BattenError` for the first file of an inventory that is not YAML, naming the line.
+
+    Ansible tries each of its inventory plugins on such a file and tells what each of them made of it.
+    """
+    root = inventory if inventory.is_dir() else inventory.parent
+    files = [inventory] if inventory.is_file() else sorted(inventory.glob("*.y*ml"))
+    files += [file for kind in ("group_vars", "host_vars") for file in sorted(root.glob(f"{kind}/**/*.y*ml"))]
+    for file in files:
+        text = file.read_bytes()
+        if file.suffix not in (".yml", ".yaml") or text.startswith(b"$ANSIBLE_VAULT"):
+            continue
+        try:
+            yaml.compose(text, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise not_yaml(error, str(file)) from error
 
 
 class _SpecsLoader(yaml.CSafeLoader):

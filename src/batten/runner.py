@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 from batten import resources
 from batten.errors import BattenError
-from batten.inventory import PREFIXES, check_names, known_names
+from batten.inventory import PREFIXES, check_names, check_syntax, known_names, option_specs
 
 Event = Mapping[str, Any]
 
@@ -34,6 +35,7 @@ def load_hosts(
     Raises :class:`BattenError` for an inventory that cannot be read, a group without hosts, or a variable that no role
     knows. No host is contacted.
     """
+    _use_own_settings()
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.plugins.loader import init_plugin_loader
@@ -41,6 +43,8 @@ def load_hosts(
     from ansible.vars.manager import VariableManager
 
     inventory = inventory_source(inventory)
+    if "," not in inventory:
+        check_syntax(Path(inventory))
     try:
         if AnsibleCollectionConfig.collection_finder is None:
             init_plugin_loader()
@@ -62,10 +66,23 @@ def load_hosts(
         for host in hosts:
             values = variables.get_vars(host=host) | dict(extra or {})
             check_names(values, known, f"{inventory}: {host.name}")
-            result[host.name] = _templated(defaults | values, loader)
+            where = f"{inventory}: {host.name}"
+            result[host.name] = _templated(defaults | values, loader, where)
+            check_options("docker", result[host.name], where)
         return result
     except AnsibleError as error:
-        raise BattenError(str(error), inventory, f"ansible-inventory -i {inventory} --list") from error
+        raise BattenError(_first_line(error), inventory, f"ansible-inventory -i {inventory} --list") from error
+
+
+def check_options(role: str, values: Mapping[str, Any], where: str) -> None:
+    """Raise :class:`BattenError` for a value that a role's ``argument_specs`` do not allow."""
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+    options = option_specs(resources.collection() / "roles", role)
+    given = {name: values[name] for name in options if name in values}
+    wrong: list[str] = ArgumentSpecValidator(options).validate(given).error_messages
+    if wrong:
+        raise BattenError(wrong[0], where, f"roles/{role}/README.md says what each variable may be")
 
 
 def inventory_source(inventory: str) -> str:
@@ -78,6 +95,19 @@ def inventory_source(inventory: str) -> str:
             "this inventory does not exist", inventory, "batten init writes one; -i names a directory or a file"
         )
     return str(path.resolve())
+
+
+def _use_own_settings() -> None:
+    """Give Ansible batten's own ansible.cfg where the person has none; needed before Ansible is imported."""
+    from ansible.config.manager import find_ini_config_file
+
+    if not find_ini_config_file():
+        os.environ["ANSIBLE_CONFIG"] = str(resources.collection() / "ansible.cfg")
+
+
+def _first_line(error: BaseException) -> str:
+    """Return an error of Ansible's without the source lines that it quotes."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _loader_without_vault() -> Any:
@@ -112,7 +142,7 @@ def _role_defaults(loader: Any) -> dict[str, Any]:
 _LEFT_OUT = object()
 
 
-def _templated(values: Mapping[str, Any], loader: Any) -> dict[str, Any]:
+def _templated(values: Mapping[str, Any], loader: Any, where: str) -> dict[str, Any]:
     """Return the role variables of one host, templated, as plain Python values."""
     from ansible.errors import AnsibleError
     from ansible.parsing.vault import EncryptedString
@@ -135,7 +165,9 @@ def _templated(values: Mapping[str, Any], loader: Any) -> dict[str, Any]:
         except AnsibleError as error:
             if _needs_vault(error, loader):
                 return _LEFT_OUT
-            raise BattenError(f"cannot template {name}: {error}", name, "define what it refers to") from error
+            raise BattenError(
+                f"cannot template {name}: {_first_line(error)}", where, "define what it refers to"
+            ) from error
         if isinstance(result, str):
             return str.__str__(result)
         return plain(result, name)
@@ -237,6 +269,7 @@ def _environment() -> dict[str, str]:
     ansible-runner turns host key checking off unless it is told (ansible_runner/config/_base.py, ``prepare_env``), so
     it is told what Ansible's own configuration says.
     """
+    _use_own_settings()
     from ansible import constants
 
     environment = {
@@ -245,8 +278,6 @@ def _environment() -> dict[str, str]:
     }
     if not sys.stderr.isatty():
         environment["ANSIBLE_NOCOLOR"] = "1"
-    if not constants.CONFIG_FILE:
-        environment["ANSIBLE_CONFIG"] = str(resources.collection() / "ansible.cfg")
     return environment
 
 
@@ -254,7 +285,9 @@ class _Interrupts:
     """Ctrl-C while Ansible runs: the first asks it to stop, as a terminal would; the second ends it at once.
 
     ansible-runner gives Ansible a terminal of its own, so a Ctrl-C does not reach it by itself. Ansible can miss one
-    that comes just as it forks, so it is asked again, and ended if it has not stopped after ten seconds.
+    that comes just as it forks, so it is asked again, and ended if it has not stopped after ten seconds. A worker that
+    it had just forked then is in no process group that Ansible knows (executor/process/worker.py, ``_detach``), and
+    would go on alone.
     """
 
     ASK_AGAIN_SECONDS = 3
@@ -265,6 +298,7 @@ class _Interrupts:
         self.ansible: int | None = None
         self._first: float | None = None
         self._asked = 0
+        self._workers: set[int] = set()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Interrupts:
@@ -276,6 +310,9 @@ class _Interrupts:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        for worker in self._workers:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker, signal.SIGTERM)
 
     def must_end(self) -> bool:
         """Tell ansible-runner, which asks about every second, whether Ansible is to be killed."""
@@ -295,5 +332,13 @@ class _Interrupts:
     def _ask(self) -> None:
         if self.ansible:
             self._asked += 1
+            self._workers |= _children(self.ansible)
             with suppress(ProcessLookupError):
                 os.killpg(self.ansible, signal.SIGINT)
+
+
+def _children(parent: int) -> set[int]:
+    """Return the processes that ``parent`` started (ps(1) as POSIX has it)."""
+    done = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)
+    pairs = (line.split() for line in done.stdout.splitlines())
+    return {int(pid) for pid, above in pairs if int(above) == parent}

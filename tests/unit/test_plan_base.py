@@ -129,7 +129,7 @@ def test_environment_and_commands_in_both_forms() -> None:
     [
         ([], "not a Compose file"),
         ({"services": {"a": {}}}, "neither an image nor a build"),
-        ({"services": {"a": []}}, "a service is a mapping"),
+        ({"services": {"a": []}}, "expected a mapping"),
         ({"services": {}, "include": ["x"]}, "`include` is not followed"),
         ({"services": {"a": {"extends": {"service": "b"}}}}, "`extends` is not followed"),
     ],

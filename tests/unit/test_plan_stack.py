@@ -78,8 +78,9 @@ def test_only_the_proxy_publishes_and_on_the_hosts_own_addresses() -> None:
 
 
 def test_an_address_that_the_host_does_not_own_is_refused() -> None:
-    with pytest.raises(BattenError, match=r"host1 does not own the address 198\.51\.100\.1") as caught:
+    with pytest.raises(BattenError, match=r"the host does not own the address 198\.51\.100\.1") as caught:
         plan_stack(reference(stack_public_addresses=["198.51.100.1"]), HOST)
+    assert caught.value.where == "host1: stack_public_addresses"
     assert "203.0.113.5" in caught.value.fix
 
 

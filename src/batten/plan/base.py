@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,7 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
     always = []
     for name, value in document["services"].items():
         here = at.key("services").key(name)
-        if not isinstance(value, Mapping):
-            raise here.error(f"a service is a mapping, found {schema.type_name(value)}", "correct the base")
+        _check_shape(value, here)
         if "extends" in value:
             raise here.error(
                 "`extends` is not followed", "write the merged file: docker compose config --no-interpolate"
@@ -90,10 +89,57 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
     for profile in profiles:
         if profile != "*" and profile not in known:
             raise schema.unknown_key(profile, known, At(f"stack_profiles against {source}"))
-    volumes = {str(name): value or {} for name, value in (document.get("volumes") or {}).items()}
+    volumes = {str(name): value or {} for name, value in _volumes_of(document, at)}
     return Base(
         source, document.get("name"), services, volumes, tuple(sorted(map(str, document["services"]))), tuple(always)
     )
+
+
+_LIST = ((list,), "a list")
+_MAPPING = ((Mapping,), "a mapping")
+_EITHER = ((list, Mapping), "a list or a mapping")
+_COMMAND = ((str, list), "text or a list")
+# What of Compose's own schema planning relies on; the rest is Compose's to refuse, on the host.
+_SHAPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "image": ((str,), "text"),
+    "build": ((str, Mapping), "text or a mapping"),
+    "user": ((str, int), "text"),
+    "profiles": _LIST,
+    "environment": _EITHER,
+    "command": _COMMAND,
+    "entrypoint": _COMMAND,
+    "depends_on": _EITHER,
+    "ports": _LIST,
+    "volumes": _LIST,
+    "networks": _EITHER,
+    "healthcheck": _MAPPING,
+}
+_OF_TEXT = ("profiles", "networks", "depends_on")
+
+
+def _check_shape(service: Any, at: At) -> None:
+    """Refuse what the code below could not read; the merged file is Compose's to judge."""
+    fix = f"correct it; docker compose -f {at.source} config -q checks the file"
+    if not isinstance(service, Mapping):
+        raise schema.expected("a mapping", service, at, fix)
+    for key, (kinds, wanted) in _SHAPES.items():
+        value = service.get(key)
+        if value is not None and not isinstance(value, kinds):
+            raise schema.expected(wanted, value, at.key(key), fix)
+        if key in _OF_TEXT and isinstance(value, list):
+            for index, item in enumerate(value):
+                if not isinstance(item, str):
+                    raise schema.expected("text", item, at.key(key).item(index), fix)
+
+
+def _volumes_of(document: Mapping[str, Any], at: At) -> Iterable[tuple[Any, Mapping[str, Any] | None]]:
+    volumes = document.get("volumes") or {}
+    if not isinstance(volumes, Mapping):
+        raise schema.expected("a mapping", volumes, at.key("volumes"))
+    for name, value in volumes.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise schema.expected("a mapping", value, at.key("volumes").key(name))
+        yield name, value
 
 
 def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:
@@ -107,8 +153,8 @@ def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:
         build=bool(value.get("build")),
         user=str(value["user"]) if value.get("user") is not None else None,
         environment=_environment(value.get("environment") or {}, at.key("environment")),
-        command=_words(value.get("command")),
-        entrypoint=_words(value.get("entrypoint")),
+        command=_words(value.get("command"), at.key("command")),
+        entrypoint=_words(value.get("entrypoint"), at.key("entrypoint")),
         depends_on=_depends_on(value.get("depends_on") or (), at.key("depends_on")),
         ports=tuple(
             port
@@ -129,19 +175,25 @@ def _environment(value: Any, at: At) -> dict[str, str | None]:
     return dict(schema.environment(value, at))
 
 
-def _words(value: Any) -> tuple[str, ...] | None:
+def _words(value: Any, at: At) -> tuple[str, ...] | None:
     """Compose splits a text as a shell would, without running one (compose-go, ``ShellCommand``)."""
     if value is None:
         return None
-    return tuple(shlex.split(value)) if isinstance(value, str) else tuple(map(str, value))
+    try:
+        return tuple(shlex.split(value)) if isinstance(value, str) else tuple(map(str, value))
+    except ValueError as error:
+        raise at.error(f"{value!r} is no command: {error}", 'write [program, "argument", ...]') from error
 
 
 def _depends_on(value: Any, at: At) -> dict[str, str]:
-    if isinstance(value, Mapping):
-        return {str(name): (rule or {}).get("condition", "service_started") for name, rule in value.items()}
-    if isinstance(value, (list, tuple)):
-        return {str(name): "service_started" for name in value}
-    raise at.error(f"expected a list or a mapping, found {schema.type_name(value)}", "write a list of services")
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(map(str, value), "service_started")
+    conditions = {}
+    for name, rule in value.items():
+        if rule is not None and not isinstance(rule, Mapping):
+            raise schema.expected("a mapping", rule, at.key(name), "write {condition: service_healthy}")
+        conditions[str(name)] = schema.text((rule or {}).get("condition", "service_started"), at.key(name))
+    return conditions
 
 
 _PORT = re.compile(

@@ -48,7 +48,8 @@ class At:
 
 Check = Callable[[Any, At], Any]
 
-_TYPE_NAMES = {
+_SHOWN = 60
+_TYPE_NAMES: Mapping[type, str] = {
     dict: "a mapping",
     list: "a list",
     str: "text",
@@ -59,13 +60,17 @@ _TYPE_NAMES = {
 
 
 def type_name(value: object) -> str:
-    """Return the YAML word for a value's type."""
-    return "empty" if value is None else _TYPE_NAMES.get(type(value), type(value).__name__)
+    """Return the YAML word for a value's type; Ansible's values are of subclasses."""
+    if value is None:
+        return "empty"
+    return next((name for kind, name in _TYPE_NAMES.items() if isinstance(value, kind)), type(value).__name__)
 
 
-def _expected(wanted: str, value: object, at: At) -> BattenError:
+def expected(wanted: str, value: object, at: At, fix: str = "") -> BattenError:
+    """Return the error for a value of the wrong type; ``fix`` is what to write, where the type's name is not enough."""
+    shown = "" if value is None else f" {value!r}" if len(repr(value)) <= _SHOWN else f" {repr(value)[:_SHOWN]}..."
     return at.error(
-        f"expected {wanted}, found {type_name(value)} {value!r}", f"write {wanted} at {at.path or 'the top'}"
+        f"expected {wanted}, found {type_name(value)}{shown}", fix or f"write {wanted} at {at.path or 'the top'}"
     )
 
 
@@ -87,7 +92,7 @@ def any_value(value: Any, at: At) -> Any:
 def text(value: Any, at: At) -> str:
     """Accept text that is not empty."""
     if not isinstance(value, str) or not value:
-        raise _expected("text", value, at)
+        raise expected("text", value, at)
     return value
 
 
@@ -97,13 +102,13 @@ def scalar_text(value: Any, at: At) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise _expected("a text or a number", value, at)
+    raise expected("a text or a number", value, at)
 
 
 def boolean(value: Any, at: At) -> bool:
     """Accept true or false."""
     if not isinstance(value, bool):
-        raise _expected("true or false", value, at)
+        raise expected("true or false", value, at)
     return value
 
 
@@ -113,7 +118,7 @@ def integer(minimum: int, maximum: int) -> Check:
     def check(value: Any, at: At) -> int:
         wanted = f"a whole number from {minimum} to {maximum}"
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise _expected(wanted, value, at)
+            raise expected(wanted, value, at)
         return value
 
     return check
@@ -128,7 +133,7 @@ def number(minimum: float, maximum: float) -> Check:
         except (TypeError, ValueError):
             result = float("nan")
         if not minimum <= result <= maximum:
-            raise _expected(f"a number from {minimum:g} to {maximum:g}", value, at)
+            raise expected(f"a number from {minimum:g} to {maximum:g}", value, at)
         return result
 
     return check
@@ -139,7 +144,7 @@ def choice(*options: str) -> Check:
 
     def check(value: Any, at: At) -> str:
         if value not in options:
-            raise _expected(f"one of {', '.join(options)}", value, at)
+            raise expected(f"one of {', '.join(options)}", value, at)
         return str(value)
 
     return check
@@ -152,7 +157,7 @@ def pattern(expression: str, wanted: str) -> Check:
     def check(value: Any, at: At) -> str:
         given = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(given, str) or not compiled.fullmatch(given):
-            raise _expected(wanted, value, at)
+            raise expected(wanted, value, at)
         return given
 
     return check
@@ -172,7 +177,7 @@ def size(value: Any, at: At) -> int:
         else None
     )
     if not match or float(match[1]) <= 0:
-        raise _expected("a size such as 512M or 1.5G", value, at)
+        raise expected("a size such as 512M or 1.5G", value, at)
     return round(float(match[1]) * 1024.0 ** " kmgt".index(match[2].lower() or " "))
 
 
@@ -185,7 +190,7 @@ def duration(value: Any, at: At) -> float:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) and value.strip() else None
     if not match:
-        raise _expected("a duration such as 10s or 1m30s", value, at)
+        raise expected("a duration such as 10s or 1m30s", value, at)
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
@@ -195,12 +200,16 @@ def optional(check: Check) -> Check:
     return lambda value, at: None if value is None else check(value, at)
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
+
+
 def list_of(check: Check) -> Check:
     """Accept a list of what ``check`` accepts; return a tuple."""
 
     def check_list(value: Any, at: At) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise _expected("a list", value, at)
+            plain = isinstance(value, str) and bool(_PLAIN.fullmatch(value))
+            raise expected("a list", value, at, f"write {at.path}: [{value}]" if plain else "")
         return tuple(check(item, at.item(index)) for index, item in enumerate(value))
 
     return check_list
@@ -221,7 +230,7 @@ def map_of(check: Check, *, keep_null: bool = False) -> Check:
 
     def check_map(value: Any, at: At) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise _expected("a mapping", value, at)
+            raise expected("a mapping", value, at)
         return {
             str(key): check(item, at.key(key))
             for key, item in value.items()
@@ -243,7 +252,7 @@ class Record:
 
     def __call__(self, value: Any, at: At) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise _expected("a mapping", value, at)
+            raise expected("a mapping", value, at)
         for key in value:
             if key not in self.keys and not str(key).startswith("x-"):
                 raise unknown_key(str(key), self.keys, at)
@@ -275,10 +284,15 @@ def load_yaml(content: str, source: str) -> Any:
     try:
         return yaml.load(content, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        problem = getattr(error, "problem", None) or str(error)
-        raise BattenError(f"this is not valid YAML: {problem}", where, "correct the line") from error
+        raise not_yaml(error, source) from error
+
+
+def not_yaml(error: yaml.YAMLError, source: str) -> BattenError:
+    """Return the error for text that is not YAML, with the line where reading it ended."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{source}:{mark.line + 1}" if mark else source
+    problem = getattr(error, "problem", None) or str(error)
+    return BattenError(f"this is not valid YAML: {problem}", where, "correct that line, or the one above it")
 
 
 def read_yaml(path: Path) -> Any:

@@ -7,6 +7,7 @@ are not settings: they never come here, nor into a plan.
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,11 @@ def _address(value: Any, at: At) -> str:
         return str(ipaddress.ip_address(schema.text(value, at)))
     except ValueError as error:
         raise at.error(f"{value!r} is not an IP address", "write an IPv4 or IPv6 address the host owns") from error
+
+
+def _below(root: Path, path: str | Path) -> Path:
+    """Return ``path`` as people read it in an error: without the ``..`` of an inventory beside the base."""
+    return Path(os.path.normpath(root / Path(path).expanduser()))
 
 
 def _duration(value: Any, at: At) -> float:
@@ -121,10 +127,10 @@ class StackSettings:
             if variables.get(name) is not None and variables[name] != ""
         }
         capacity = given.pop("stack_capacity", {})
-        base = root / Path(given.pop("stack_base", resources.compose() / "compose.yaml")).expanduser()
+        base = _below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
         named = given.pop("stack_definition", None)
         beside = base.parent / "batten.yaml"
-        definition = root / Path(named).expanduser() if named else beside if beside.is_file() else None
+        definition = _below(root, named) if named else beside if beside.is_file() else None
         renamed = {
             "stack_profiles": "profiles",
             "stack_gate_timeout": "gate_timeout_seconds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,7 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
             own,
             inputs.profiles.named(family, image, at.key("profile")) if family else None,
             image,
-            tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity, at.key("ports"))),
+            tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity)),
             inputs.variables,
             at,
         )
@@ -182,17 +183,23 @@ def _image(settings: StackSettings, base: Base, name: str) -> str:
     return based.image or f"{settings.name}-{name}"
 
 
-def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity, at: At) -> list[Port]:
+def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity) -> list[Port]:
     addresses = _addresses(wanted, settings, capacity)
     for address in addresses:
         if capacity.addresses and address not in capacity.addresses:
-            raise at.error(
-                f"{settings.source} does not own the address {address}",
-                f"use one of {', '.join(capacity.addresses)} in stack_public_addresses or digitalocean_vpc_address",
-            )
+            raise _foreign_address(wanted, settings, capacity, address)
     if not addresses and wanted.on == "private":
         return []
     return [Port(wanted.target, wanted.published, address, wanted.protocol) for address in addresses or (None,)]
+
+
+def _foreign_address(wanted: PublicPort, settings: StackSettings, capacity: Capacity, address: str) -> BattenError:
+    private = wanted.on == "private"
+    own = capacity.addresses if private else capacity.default_addresses or capacity.addresses
+    name = "digitalocean_vpc_address" if private else "stack_public_addresses"
+    value = f"one of {', '.join(own)}" if private else f"[{', '.join(map(json.dumps, own))}]"
+    what = f"the host does not own the address {address}"
+    return At(settings.source, name).error(what, f"write {name}: {value}")
 
 
 def _addresses(wanted: PublicPort, settings: StackSettings, capacity: Capacity) -> tuple[str, ...]:
@@ -366,7 +373,7 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
             Finding(
                 "note",
                 settings.name,
-                f"{len(loose)} images are not pinned by digest: {', '.join(loose)}",
+                f"not pinned by digest: {', '.join(loose)}",
                 "set stack_images to references with @sha256:...",
             )
         )
