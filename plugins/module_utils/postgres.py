@@ -89,12 +89,13 @@ def differences(
     for database, wanted in sorted(spec["databases"].items()):
         owner = wanted["owner"]
         name = identifier(database)
+        # Who is no superuser gives a database only to a role that it can take on (PostgreSQL manual, CREATE DATABASE).
+        take_on = "" if visible else f"GRANT {identifier(owner)} TO CURRENT_USER;\n"
         if database not in state["databases"]:
-            found.append(
-                Statement(f"CREATE DATABASE {name} OWNER {identifier(owner)}", f"database {database}: made for {owner}")
-            )
+            sql = f"{take_on}CREATE DATABASE {name} OWNER {identifier(owner)}"
+            found.append(Statement(sql, f"database {database}: made for {owner}"))
         elif state["databases"][database] != owner:
-            sql = f"ALTER DATABASE {name} OWNER TO {identifier(owner)}"
+            sql = f"{take_on}ALTER DATABASE {name} OWNER TO {identifier(owner)}"
             found.append(Statement(sql, f"database {database}: owned by {owner}"))
     return found
 
@@ -212,7 +213,19 @@ def _remote(managed: Mapping[str, Any], image: str, place: Path) -> _Client:
         "PGSSLROOTCERT": "/run/batten/ca.crt",
         "PGPASSFILE": "/run/batten/pgpass",
     }
-    prefix = ["docker", "run", "--rm", "-i", "--user=0:0", "--read-only", "--cap-drop=ALL", "--memory=256m"]
+    # On the host's network: the server's name resolves and its address is reached as on the host.
+    prefix = [
+        "docker",
+        "run",
+        "--rm",
+        "--quiet",
+        "-i",
+        "--network=host",
+        "--user=0:0",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--memory=256m",
+    ]
     prefix += ["--pids-limit=32", "--security-opt=no-new-privileges", "--log-driver=none", "--entrypoint="]
     prefix += [f"--volume={place}:/run/batten:ro", *(f"--env={name}={value}" for name, value in environment.items())]
     url = f"postgresql://{user}@{host}:{port}/{{database}}?sslmode=verify-full&sslrootcert={managed['ca_file']}"

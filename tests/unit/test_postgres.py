@@ -91,6 +91,13 @@ def test_sql_holds_verifiers_and_never_a_password() -> None:
     assert 'CREATE ROLE "app" LOGIN CONNECTION LIMIT 40 PASSWORD' in sql
 
 
+def test_an_administrator_who_is_no_superuser_takes_on_the_role_it_gives_a_database_to() -> None:
+    spec = {"roles": {}, "databases": {"app": {"owner": "app"}}}
+    for databases in ({}, {"app": "doadmin"}):
+        (only,) = postgres.differences({"roles": {}, "databases": databases}, spec, {}, visible=False)
+        assert only.sql.startswith('GRANT "app" TO CURRENT_USER;')
+
+
 def test_names_are_quoted() -> None:
     spec = {"roles": {}, "databases": {'d"; DROP ROLE x; --': {"owner": "o"}}}
     (only,) = postgres.differences({"roles": {}, "databases": {}}, spec, {})
