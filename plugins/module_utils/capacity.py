@@ -41,6 +41,7 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
         "engine_version": None,
         "compose_version": None,
         "foreign_bytes": 0,
+        "project_bytes": {},
         "volumes": {},
         "projects": {},
         "source": "host",
@@ -54,7 +55,7 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
 
 
 def groups() -> dict[str, int]:
-    """Return the numbers of the system groups here: they differ from host to host, and containers know no names of ours."""
+    """Return the numbers of the system groups here: they differ by host, and containers know no names of ours."""
     return {group.gr_name: group.gr_gid for group in grp.getgrall() if group.gr_gid < 1000}
 
 
@@ -149,6 +150,7 @@ def default_addresses() -> list[str]:
 def _engine(docker: Docker, ours: set[str]) -> dict[str, Any]:
     projects: dict[str, set[str]] = {}
     foreign = 0
+    by_project: dict[str, int] = {}
     for container in docker.list():
         labels = container.get("Labels") or {}
         project = labels.get("com.docker.compose.project")
@@ -157,10 +159,14 @@ def _engine(docker: Docker, ours: set[str]) -> dict[str, Any]:
         if project:
             projects.setdefault(project, set()).add(labels.get("com.docker.compose.service", ""))
         if project not in ours:
-            foreign += _used(docker, container["Id"])
+            used = _used(docker, container["Id"])
+            foreign += used
+            if project:
+                by_project[project] = by_project.get(project, 0) + used
     return {
         "engine_version": docker.version()["Version"],
         "foreign_bytes": foreign,
+        "project_bytes": by_project,
         "volumes": {volume["Name"]: volume.get("Labels") or {} for volume in docker.volumes()},
         "projects": {name: sorted(services) for name, services in sorted(projects.items())},
     }

@@ -86,8 +86,8 @@ def version() -> str | None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to kill this child with its parent: a run that is killed must not go on through Compose, without the
-    lock (prctl(2), PR_SET_PDEATHSIG)."""
+    """Ask the kernel to kill this child with its parent (prctl(2), PR_SET_PDEATHSIG): a run that is killed must not go
+    on through Compose, without the lock."""
     _LIBC.prctl(1, signal.SIGKILL)
 
 

@@ -158,7 +158,7 @@ def _stale_files(
         if not containers or not containers[0].pid:
             continue  # at its start it will see what is there
         live = containers[0]
-        for kind, text, target, rights in sorted(one.mounts):
+        for kind, text, target, rights in sorted(one.mounts & live.mounts):
             source = Path(text)
             if kind != "bind" or not source.is_relative_to(paths.top):
                 continue
@@ -175,14 +175,12 @@ def _stale_files(
 
 def _sees(pid: int, source: Path, target: str) -> bool:
     """Whether process ``pid`` has at ``target`` what is at ``source`` now. True where that cannot be told."""
+    if not source.exists():
+        return False
     try:
-        inside = os.stat(f"/proc/{pid}/root{target}")
+        return os.path.samestat(os.stat(f"/proc/{pid}/root{target}"), source.stat())
     except OSError:
         return True  # it ended meanwhile, or we may not look (ptrace(2), access mode checks)
-    try:
-        return os.path.samestat(inside, source.stat())
-    except OSError:
-        return False
 
 
 def _changed_at(source: Path) -> float:

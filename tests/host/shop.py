@@ -17,8 +17,8 @@ from tests.rig import hosts
 
 ROOT = Path(__file__).parents[2]
 BASE = Path(__file__).parent / "stacks" / "shop" / "compose.yaml"
-_SEEN = """{{index .Config.Labels "com.docker.compose.service"}}\t{{.Id}} {{.State.StartedAt}}\t{{.State.Status}}\t\
-{{if .State.Health}}{{.State.Health.Status}}{{end}}\t{{.Config.Image}}"""
+HOLDER = """p=$(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' /run/lock/batten-shop.lock) && test -n "$p" && kill -0 $p"""
+"""Shell: succeeds while a run holds the stack; ``$p`` is its process."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,16 @@ class Shop:
     def containers(self) -> dict[str, Container]:
         """Return what is there of the project, by service."""
         filters = f"--filter label=com.docker.compose.project={self.project}"
-        identifiers = self.host.run(f"docker ps -aq {filters}").stdout.split()
-        if not identifiers:
-            return {}
-        lines = self.host.run(["docker", "inspect", "-f", _SEEN, *identifiers]).stdout.splitlines()
-        return {name: Container(*rest) for name, *rest in (line.split("\t") for line in lines)}
+        found = self.host.run(f"docker ps -aq {filters} | xargs -r docker inspect").stdout
+        return {
+            one["Config"]["Labels"]["com.docker.compose.service"]: Container(
+                f"{one['Id']} {one['State']['StartedAt']}",
+                one["State"]["Status"],
+                one["State"].get("Health", {}).get("Status", ""),
+                one["Config"]["Image"],
+            )
+            for one in json.loads(found or "[]")
+        }
 
     def touched_since(self, before: Mapping[str, Container]) -> set[str]:
         """Return the services whose container is another, gone, new, or was started again."""
@@ -156,6 +161,10 @@ class Shop:
         """The ID of the last good release, or nothing."""
         text = self.host.run("cat /var/lib/batten/shop/good.json", check=False).stdout
         return str(json.loads(text)["release"]) if text else ""
+
+    def works(self) -> bool:
+        """Whether a run is at work on the host."""
+        return self.host.run(HOLDER, check=False).returncode == 0
 
     def audit(self) -> list[dict[str, Any]]:
         text = self.host.run("cat /var/log/batten/audit.jsonl", check=False).stdout

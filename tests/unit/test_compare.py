@@ -84,7 +84,7 @@ DRIFTS = [
     ("Config/StopTimeout", 10, "stop_grace", "recreate"),
     ("Mounts", [], "mounts", "recreate"),
     ("State/Status", "paused", "state", "restart"),
-    ("State/Health", {"Status": "unhealthy"}, "health", "restart"),
+    ("State/Health", {"Status": "unhealthy", "FailingStreak": 3}, "health", "restart"),
 ]
 
 

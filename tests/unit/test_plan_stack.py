@@ -26,7 +26,7 @@ from batten.plan import (
     to_json,
 )
 from batten.plan.limits import GIB, MIB
-from batten.plan.stack import start_order
+from batten.plan.stack import load_inputs, start_order
 from batten.report import budget_bar, plan_text
 
 ADDRESSES = ("203.0.113.5", "2001:db8::5", "10.110.0.2")
@@ -172,6 +172,22 @@ def test_other_stacks_and_foreign_containers_take_from_the_budget() -> None:
     crowded, _ = plan_host([reference()], replace(HOST, foreign_bytes=GIB, allocated={"other": 2 * GIB, "app": GIB}))
     assert crowded.foreign_bytes == 3 * GIB
     assert crowded.allocated_bytes <= alone.allocated_bytes - 2 * GIB
+
+
+def test_memory_of_foreign_containers_may_change_and_the_limits_stay() -> None:
+    first, _ = plan_host([reference()], replace(HOST, foreign_bytes=GIB - 5))
+    for used in (GIB, GIB - GIB // 3, 0):
+        again, _ = plan_host([reference()], replace(HOST, foreign_bytes=used), first.stacks)
+        assert again == first
+    more, _ = plan_host([reference()], replace(HOST, foreign_bytes=GIB + 1), first.stacks)
+    assert more.foreign_bytes == GIB + GIB // 4
+
+
+def test_a_project_that_is_taken_over_is_not_foreign_to_itself() -> None:
+    running = {"mine": tuple(load_inputs(reference()).base.always)}
+    capacity = replace(HOST, projects=running, foreign_bytes=GIB, project_bytes={"mine": GIB})
+    taken, _ = plan_host([reference()], capacity)
+    assert (taken.stacks["app"].project, taken.foreign_bytes) == ("mine", 0)
 
 
 def test_a_host_too_small_gets_the_table() -> None:

@@ -23,7 +23,8 @@ class Capacity:
     """What one host has, as the kernel and the engine report it.
 
     ``memory_bytes`` is MemTotal, or the memory limit of the container that the host is, whichever is smaller.
-    ``foreign_bytes`` is what containers outside batten's stacks really use. ``nofile_hard`` is the highest hard limit
+    ``foreign_bytes`` is what containers outside batten's stacks really use; ``project_bytes`` is the part of it that
+    Compose projects use, by name, as one of them may be taken over. ``nofile_hard`` is the highest hard limit
     on open files that a container can be granted here. ``oom_score_adj_min`` is the lowest value the engine may set.
     ``addresses`` are the addresses the host owns, both families. ``volumes`` maps the names of existing Docker
     volumes to their labels; ``projects`` maps running Compose projects to their service names. ``groups`` maps the
@@ -33,6 +34,7 @@ class Capacity:
     memory_bytes: int
     cpus: float
     foreign_bytes: int = 0
+    project_bytes: Mapping[str, int] = field(default_factory=dict)
     nofile_hard: int = 1048576
     oom_score_adj_min: int = -1000
     addresses: tuple[str, ...] = ()
@@ -164,7 +166,8 @@ class StackPlan:
     """One stack on one host.
 
     ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
-    computed from: the next plan keeps it while the kernel's figure stays within 2 %.
+    computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
+    free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
     """
 
     name: str
@@ -179,6 +182,7 @@ class StackPlan:
     start_order: tuple[tuple[str, ...], ...] = ()
     removed: tuple[str, ...] = ()
     capacity_bytes: int = 0
+    foreign_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,11 @@ def plan_host(
     host_cpus = min([capacity.cpus, *(settings.capacity_cpus for settings in stacks if settings.capacity_cpus)])
     reserved = max((settings.reserve_bytes or 0 for settings in stacks), default=0)
     reserved = reserved or limits.reserve(limits.rounded(memory))
-    available = limits.budget(memory, reserved, capacity.foreign_bytes, limits.others(capacity.allocated, names))
-
     read = {settings.name: (inputs or {}).get(settings.name) or load_inputs(settings) for settings in stacks}
+    projects = {item.name: _project(item, capacity, read[item.name], previous or {}) for item in stacks}
+    foreign = _foreign(capacity, set(projects.values()), [plan.foreign_bytes for plan in (previous or {}).values()])
+    available = limits.budget(memory, reserved, foreign, limits.others(capacity.allocated, names))
+
     drafts = {settings.name: _drafts(settings, capacity, read[settings.name]) for settings in stacks}
     requests = {
         _key(stack, name): draft.request for stack, services in drafts.items() for name, draft in services.items()
@@ -101,7 +103,11 @@ def plan_host(
             )
             for name, draft in drafts[settings.name].items()
         }
-        planned[settings.name] = _stack(settings, capacity, own, services, memory, previous or {})
+        planned[settings.name] = replace(
+            _stack(settings, capacity, own, services, projects[settings.name]),
+            capacity_bytes=memory,
+            foreign_bytes=foreign,
+        )
         findings += _findings(settings, own, drafts[settings.name])
         if settings.name not in (previous or {}) and planned[settings.name].project in set(capacity.projects) - {
             settings.name
@@ -111,7 +117,7 @@ def plan_host(
         memory_bytes=memory,
         cpus=host_cpus,
         reserved_bytes=reserved,
-        foreign_bytes=capacity.foreign_bytes + limits.others(capacity.allocated, names),
+        foreign_bytes=foreign + limits.others(capacity.allocated, names),
         allocated_bytes=sum(granted.values()),
         stacks=planned,
         capacity_source=capacity.source,
@@ -129,6 +135,20 @@ def plan(
         planned[name], found = plan_host(stacks, capacity, (previous or {}).get(name))
         findings += [replace(finding, where=f"{name}/{finding.where}") for finding in found]
     return Plan(planned, tuple(findings))
+
+
+def _foreign(capacity: Capacity, projects: set[str], known: Sequence[int]) -> int:
+    """Return what to keep free for containers outside batten's stacks, without those of ``projects``, which are ours.
+
+    Their use changes by the minute, and limits must not: the ``known`` figure of the last plan stays while it covers
+    the use and is at most 1 GiB above it; a new one is rounded up to 256 MiB.
+    """
+    used = max(0, capacity.foreign_bytes - sum(capacity.project_bytes.get(name, 0) for name in projects))
+    kept = max(known, default=0)
+    if used <= kept <= used + limits.GIB:
+        return kept
+    step = 256 * limits.MIB
+    return -(-used // step) * step
 
 
 def _key(stack: str, name: str) -> str:
@@ -218,10 +238,8 @@ def _stack(
     capacity: Capacity,
     inputs: Inputs,
     services: Mapping[str, ServicePlan],
-    memory: int,
-    previous: Mapping[str, StackPlan],
+    project: str,
 ) -> StackPlan:
-    project = _project(settings, capacity, inputs, previous)
     services = {
         name: replace(planned, depends_on=_depends_on(name, services, inputs)) for name, planned in services.items()
     }
@@ -238,7 +256,6 @@ def _stack(
         requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
         start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
         removed=inputs.definition.removed,
-        capacity_bytes=memory,
     )
 
 
