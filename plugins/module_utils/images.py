@@ -29,6 +29,9 @@ def build_missing(docker: Docker, builds: Mapping[str, Mapping[str, Any]], servi
     return built
 
 
+_FIX_PULL = "check its name, or log in on this host: docker login"
+
+
 def pull(references: Iterable[str]) -> None:
     """Pull images, as whoever logged in on this host (``docker login``)."""
     for reference in sorted(set(references)):
@@ -41,7 +44,8 @@ def pull(references: Iterable[str]) -> None:
         )
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            fix = "check its name, or log in on this host: docker login"
+            full = "no space left" in done.stderr
+            fix = "docker image prune -a, or a larger disk (df -h)" if full else _FIX_PULL
             raise BattenError(
                 f"it cannot be pulled: {said[-1] if said else 'no reason given'}", f"image {reference}", fix
             )

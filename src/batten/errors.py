@@ -16,5 +16,6 @@ class BattenError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        text = f"{self.what} ({self.where})" if self.where else self.what
+        first, line, rest = self.what.partition("\n")  # below the first line stands a table or another's words
+        text = f"{first} ({self.where}){line}{rest}" if self.where else self.what
         return f"{text}\n  fix: {self.fix}" if self.fix else text

@@ -106,7 +106,7 @@ def _table(requests: Mapping[str, Request], needed: int, available: int) -> str:
     lines = [f"  {name:<{width}}  {request.floor / MIB:>8.0f} MiB" for name, request in rows]
     return "\n".join(
         [
-            "the memory that the services need at least does not fit the host:",
+            "the memory that the services need at least does not fit the host",
             *lines,
             f"  {'sum':<{width}}  {needed / MIB:>8.0f} MiB",
             f"  {'budget':<{width}}  {available / MIB:>8.0f} MiB",
