@@ -51,6 +51,9 @@ def check_syntax(inventory: Path) -> None:
             raise not_yaml(error, str(file)) from error
 
 
+_NEAR = 0.8  # names share their prefix, so that difflib's 0.6 finds stack_name for every stack_x
+
+
 class _SpecsLoader(yaml.CSafeLoader):
     """A safe loader to which a value under one of Ansible's tags, such as ``!unsafe``, is nothing: names are read."""
 
@@ -62,7 +65,7 @@ def check_names(names: Iterable[str], known: Collection[str], where: str) -> Non
     """Raise :class:`BattenError` for the first variable that has one of our prefixes and that no role documents."""
     for name in names:
         if name.startswith(PREFIXES) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(name, known, 1, _NEAR)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             fix = (
                 f"write {near[0]}" if near else "remove it, or name it otherwise; roles/*/README.md list what there is"

@@ -144,7 +144,7 @@ def choice(*options: str) -> Check:
 
     def check(value: Any, at: At) -> str:
         if value not in options:
-            raise expected(f"one of {', '.join(options)}", value, at)
+            raise expected(f"one of {', '.join(options)}", value, at, f"write {at.path}: {' or '.join(options)}")
         return str(value)
 
     return check
