@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -183,10 +182,10 @@ def siblings(source: str) -> list[str]:
 
 
 def _source(module: str) -> str:
-    """Return the source of a sibling from wherever this package was imported: a folder, or a zip file."""
-    name = f"{__package__}.{module}"
-    spec = importlib.util.find_spec(name)
-    text = spec.loader.get_source(name) if spec and hasattr(spec.loader, "get_source") else None  # type: ignore[union-attr]
-    if text is None:
-        raise BattenError(f"the source of {name} is not here", "building batten-host.pyz", "report this as a defect")
-    return str(text)
+    """Return the source of a sibling from wherever this package was imported: a folder, a zip, by Ansible's loader."""
+    path = os.path.join(os.path.dirname(__file__), f"{module}.py")
+    try:
+        content: bytes = __loader__.get_data(path)  # type: ignore[name-defined]  # every module has it (PEP 302)
+    except OSError:
+        raise BattenError(f"{path} is not here", "building batten-host.pyz", "report this as a defect") from None
+    return content.decode()

@@ -1,0 +1,7 @@
+"""One loader for all of a session: a test that reads an inventory installs Ansible's, which cannot go on from Python's."""
+
+from __future__ import annotations
+
+from ansible.plugins.loader import init_plugin_loader
+
+init_plugin_loader()
