@@ -1,4 +1,4 @@
-"""One loader for all of a session: a test that reads an inventory installs Ansible's, which cannot go on from Python's."""
+"""One loader for a whole session: a test that reads an inventory installs Ansible's, which cannot replace Python's."""
 
 from __future__ import annotations
 
