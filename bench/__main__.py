@@ -104,6 +104,8 @@ def _copy_release(source: hosts.Host, target: hosts.Host) -> None:
     """Give the second host the layers, the mounted files and the credentials that a person would have written."""
     pack = "cd / && tar -c --exclude=./opt/batten/*/dumps opt/batten | base64"
     target.run("base64 -d | tar -C / -x", stdin=source.run(pack).stdout)
+    for ours, theirs in zip(source.addresses(), target.addresses(), strict=True):
+        target.run(f"sed -i 's/{ours}/{theirs}/' /opt/batten/demo/releases/*/compose.selfhosted.yaml")
     target.run(f"""mkdir -p /etc/docker /var/log/journal && cat >/etc/docker/daemon.json <<'EOF'
 {{"registry-mirrors": ["{registry.mirror_url()}"]}}
 EOF""")
@@ -115,8 +117,22 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
 apt-get -qy --no-install-recommends install docker.io docker-cli docker-compose iptables
 cd /opt/batten/demo/current
-docker compose --project-directory /opt/batten/demo/base --profile observability \
-  $(ls compose.yaml compose.prod.yaml compose.selfhosted.yaml | sed 's/^/-f /') up -d --wait
+compose() {
+  docker compose -p demo --project-directory /opt/batten/demo/base --profile observability \\
+    -f compose.yaml -f compose.prod.yaml -f compose.selfhosted.yaml "$@"
+}
+compose up -d --wait postgres
+cd /opt/batten/demo/secrets
+docker exec -i demo-postgres-1 psql -U postgres <<SQL
+CREATE ROLE app LOGIN PASSWORD '$(cat api/database_password)';
+CREATE ROLE exporter LOGIN PASSWORD '$(cat postgres-exporter/password)' IN ROLE pg_monitor;
+CREATE DATABASE app OWNER app;
+SQL
+cd /opt/batten/demo/current
+compose create
+chown -R 1000:1000 /var/lib/docker/volumes/demo_caddy-*/_data
+chown -R 473:473 /var/lib/docker/volumes/demo_alloy-data/_data
+compose up -d --wait
 """
 
 
@@ -139,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / ".cache" / "bench.json")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(BENCHMARKS):
-        parser.error(f"unknown benchmark {sorted(unknown)[0]!r}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {min(unknown)!r}; there are {', '.join(BENCHMARKS)}")
     base.base()
     figures = {name: BENCHMARKS[name]() for name in options.names or BENCHMARKS}
     options.out.parent.mkdir(parents=True, exist_ok=True)
