@@ -230,8 +230,8 @@ def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackP
 def _get_images(payload: Payload, docker: Docker, seen: survey.Survey, result: Result) -> bool:
     """Build what the release brings a context for, pull the rest, before anything is written or stopped."""
     builds = payload.get("builds") or {}
-    for name in images.build_missing(docker, builds, seen.missing_images):
-        result.actions.append({"service": name, "action": "build", "why": "image", "seconds": 0.0})
+    for name, seconds in images.build_missing(docker, builds, seen.missing_images):
+        result.actions.append({"service": name, "action": "build", "why": "image", "seconds": seconds})
     images.pull(str(seen.desired[name].service["image"]) for name in seen.missing_images if name not in builds)
     return bool(seen.missing_images)
 

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,20 +17,24 @@ from .errors import BattenError
 MEMORY = "1g"
 
 
-def build_missing(docker: Docker, builds: Mapping[str, Mapping[str, Any]], services: Iterable[str]) -> list[str]:
-    """Build the images of ``services`` that the release brings a context for and that are not here. Returns services.
+_FIX_PULL = "check its name, or log in on this host: docker login"
 
-    The tag is the context's digest (src/batten/render/build.py), so an image that is here is the right one.
+
+def build_missing(
+    docker: Docker, builds: Mapping[str, Mapping[str, Any]], services: Iterable[str]
+) -> list[tuple[str, float]]:
+    """Build the images of ``services`` that the release brings a context for and that are not here.
+
+    The tag is the context's digest (src/batten/render/build.py), so an image that is here is the right one. Returns
+    each service that was built, and the seconds that it took.
     """
     built = []
     for name in sorted(set(services) & set(builds)):
         if docker.image(builds[name]["image"]) is None:
+            begun = time.monotonic()
             build(name, builds[name])
-            built.append(name)
+            built.append((name, round(time.monotonic() - begun, 1)))
     return built
-
-
-_FIX_PULL = "check its name, or log in on this host: docker login"
 
 
 def pull(references: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.host.shop import Shop, services, wait_until
 
 RELEASE = "/opt/batten/shop/current"
+NEW = {"stack_images": {"api": "batten/sample-api:1.0.1"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,53 +87,38 @@ def test_what_containers_mount_comes_back_and_they_alone_read_it_again(shop: Sho
     assert shop.up().done == [("api", "restart"), ("proxy", "restart")]
     assert shop.touched_since(before) == {"api", "proxy"}
     assert shop.host.run(mounted).stdout == content
-    assert not shop.up().changed
 
 
-def test_a_changed_variable_or_image_recreates_its_service_alone(shop: Shop) -> None:
+def test_a_changed_variable_or_image_recreates_its_service_alone_and_a_limit_none(shop: Shop) -> None:
     before = shop.containers()
-    run = shop.up(stack_services={"api": {"environment": {"GREETING": "good morning"}}})
-    assert run.done == [("api", "recreate")]
-    assert {one["facet"] for one in run.result["differences"] if one["scope"] == "service"} == {"environment"}
-    run = shop.up(stack_images={"api": "batten/sample-api:1.0.1"})
-    assert run.done == [("api", "recreate")]
+    other = {"api": {"environment": {"GREETING": "good morning"}}, "proxy": {"limits": {"pids": 99}}}
+    run = shop.up(stack_services=other)
+    assert run.done == [("api", "recreate"), ("proxy", "update")]
+    assert {one["facet"] for one in run.result["differences"] if one["name"] == "api"} == {"environment"}
+    assert shop.host.run("docker inspect -f '{{.HostConfig.PidsLimit}}' shop-proxy-1").stdout == "99\n"
+    assert shop.up(**NEW).done == [("api", "recreate"), ("proxy", "update")]
     assert shop.containers()["api"].image == "batten/sample-api:1.0.1"
-    assert not shop.up(stack_images={"api": "batten/sample-api:1.0.1"}).changed
+    assert not shop.up(**NEW).changed
     assert shop.touched_since(before) == {"api"}
 
 
 def test_changed_secret_files_reload_who_can_and_recreate_who_cannot(shop: Shop) -> None:
-    shop.up()
     before = shop.containers()
     more = {"secrets": {"more": {"template": "x ${db_password}\n"}}}
-    run = shop.up(stack_services={"api": more})
-    assert run.done == [("api", "reload")]
-    assert shop.touched_since(before) == set()
-    run = shop.up(stack_services={"api": more, "proxy": more})
-    assert run.done == [("proxy", "recreate")]
+    run = shop.up(**NEW, stack_services={"api": more, "proxy": more})
+    assert run.done == [("api", "reload"), ("proxy", "recreate")]
     assert shop.touched_since(before) == {"proxy"}
     assert shop.host.run("docker exec shop-proxy-1 cat /run/secrets/more").stdout.startswith("x ")
-    shop.up()
-
-
-def test_a_limit_is_changed_on_the_live_container(shop: Shop) -> None:
-    before = shop.containers()
-    run = shop.up(stack_services={"api": {"limits": {"pids": 99}}})
-    assert run.done == [("api", "update")]
-    assert shop.touched_since(before) == set()
-    assert shop.host.run("docker inspect -f '{{.HostConfig.PidsLimit}}' shop-api-1").stdout.strip() == "99"
-    shop.up()
 
 
 def test_what_is_not_in_the_plan_goes_and_what_is_not_ours_stays(shop: Shop) -> None:
-    before = shop.containers()
     labels = "--label com.docker.compose.project=shop --label com.docker.compose.service=old"
     shop.host.run(f"docker run -d --name shop-old-1 {labels} batten/sample-api:1.0.0 sleep 600")
     shop.host.run("docker run -d --name mine batten/sample-api:1.0.0 sleep 600")
-    run = shop.up()
-    assert run.done == [("old", "remove")]
-    assert shop.touched_since(before) == set()
-    assert shop.host.run("docker rm -f mine").stdout.strip() == "mine"
+    assert shop.up().done == [("old", "remove"), ("api", "recreate"), ("proxy", "recreate")]
+    assert set(shop.containers()) == {"db", "api", "proxy"}
+    assert shop.host.run("docker inspect -f '{{.State.Running}} {{.RestartCount}}' mine").stdout == "true 0\n"
+    shop.host.run("docker rm -f mine")
 
 
 def test_of_two_runs_at_once_the_second_names_the_first(shop: Shop) -> None:

@@ -83,6 +83,7 @@ DRIFTS = [
     ("Config/StopSignal", "SIGTERM", "stop_signal", "recreate"),
     ("Config/StopTimeout", 10, "stop_grace", "recreate"),
     ("Mounts", [], "mounts", "recreate"),
+    ("Name", "/0123456789ab_demo-db-1", "name", "recreate"),
     ("State/Status", "paused", "state", "restart"),
     ("State/Health", {"Status": "unhealthy", "FailingStreak": 3}, "health", "restart"),
 ]
@@ -91,6 +92,10 @@ DRIFTS = [
 @pytest.mark.parametrize(("path", "value", "facet", "action"), DRIFTS, ids=[one[0] for one in DRIFTS])
 def test_each_drift_of_a_container_is_exactly_one_difference(path: str, value: Any, facet: str, action: str) -> None:
     assert [(one.name, one.facet, one.action) for one in look(changed("db", path, value))[2]] == [("db", facet, action)]
+
+
+def test_a_container_whose_probes_were_stopped_is_not_taken_for_a_sick_one() -> None:
+    assert look(changed("db", "State/Health", {"Status": "unhealthy", "FailingStreak": 0}))[2] == []
 
 
 def test_values_of_the_environment_are_never_shown() -> None:

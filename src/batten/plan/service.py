@@ -157,6 +157,15 @@ def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
                 f"add {plan.image} to a profile's images, or name one: services.{plan.name}.profile in batten.yaml",
             )
         )
+    if plan.secrets and ids(plan.user)[0] is None:
+        found.append(
+            Finding(
+                "warning",
+                where,
+                "nothing says by number which user it runs as, so its secrets belong to root and it may not read them",
+                f'set services.{plan.name}.user: "UID:GID" in batten.yaml',
+            )
+        )
     if plan.healthcheck is None and not base.has_healthcheck and plan.service_class != "batch":
         found.append(
             Finding(
