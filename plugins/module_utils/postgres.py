@@ -9,8 +9,8 @@
      "roles": {ROLE: {"secret": SECRET, "member_of": [ROLE, ...], "connection_limit": N}},    the last two optional
      "databases": {DATABASE: {"owner": ROLE}}}
 
-SECRET names a value of the stack's credentials. A password reaches the server as a SCRAM verifier, made here. Nothing is
-ever dropped, and roles that ``spec`` does not name are left alone.
+SECRET names a value of the stack's credentials. A password reaches the server as a SCRAM verifier, made here. Nothing
+is ever dropped, and roles that ``spec`` does not name are left alone.
 """
 
 from __future__ import annotations
