@@ -294,7 +294,9 @@ def test_the_text_has_failures_first_with_evidence_and_names_stand_ins() -> None
         Report(
             (control("pass"), control("waived", "limits.pids"), control("fail", "daemon.icc", None)),
             notes=("a note",),
-            stand_ins=({"host": "web1", "stack": "shop", "service": "loki", "image": "grafana/loki:3"},),
+            stand_ins=(
+                {"host": "web1", "stack": "shop", "service": "loki", "image": "grafana/loki:3", "software": "server"},
+            ),
             seconds=1.25,
         )
     )
@@ -303,7 +305,7 @@ def test_the_text_has_failures_first_with_evidence_and_names_stand_ins() -> None
         "  FAIL   daemon.icc   host      CIS 5.11: why fail",
         "  waived limits.pids  shop/api  CIS 5.11: why waived",
         "note: a note",
-        "stand-in: grafana/loki:3 (loki) is not the real software",
+        "stand-ins, a server with its documented endpoints only: grafana/loki:3 (loki)",
         "1 of 3 controls fail, in 1.2 s",
     ]
 

@@ -50,7 +50,11 @@ def run(
         plans = expectations.from_inventory(str(inventory), limit)
     with tempfile.TemporaryDirectory(prefix="batten-verify-") as directory:
         results = _run_pytest(str(inventory), plans, accepted, Path(directory))
-    stand_ins = {(c["host"], c["stack"], c["service"]) for c in results["controls"] if c.pop("stand_in")}
+    stand_ins = {
+        (c["host"], c["stack"], c["service"], software)
+        for c in results["controls"]
+        if (software := c.pop("stand_in")) in ("real", "server")
+    }
     controls = tuple(Control(**control) for control in results["controls"])
     today = datetime.now(tz=UTC).astimezone().date()
     return Report(
@@ -58,8 +62,14 @@ def run(
         errors=tuple(results["errors"]),
         notes=waivers.notes(accepted, controls, today),
         stand_ins=tuple(
-            {"host": host, "stack": stack, "service": service, "image": plans[host][stack].services[service].image}
-            for host, stack, service in sorted(stand_ins)
+            {
+                "host": host,
+                "stack": stack,
+                "service": service,
+                "image": plans[host][stack].services[service].image,
+                "software": software,
+            }
+            for host, stack, service, software in sorted(stand_ins)
         ),
         seconds=time.monotonic() - started,
     )

@@ -26,7 +26,7 @@ class Recorder:
             return
         properties: dict[str, Any] = dict(report.user_properties)
         if control := properties.get("batten_control"):
-            self.controls.append(control | {"stand_in": properties.get("batten_stand_in", False)})
+            self.controls.append(control | {"stand_in": properties.get("batten_stand_in", "")})
         if (error := properties.get("batten_error")) and error not in self.errors:
             self.errors.append(error)
 

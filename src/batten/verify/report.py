@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from batten.verify.model import Control, Report
 
 MARKS = {"fail": "FAIL", "waived": "waived", "pass": "ok", "not_applicable": "n/a"}
+# What the label batten.standin.software of a test image says, in words.
+SOFTWARE = {"real": "Debian's packages of the real software", "server": "a server with its documented endpoints only"}
 
 
 def text(report: Report, *, every: bool = False) -> str:
@@ -32,10 +34,14 @@ def _lines(report: Report, every: bool) -> Iterator[str]:
             yield f"  {MARKS[one.status]:6} {one.id:{identity}}  {_subject(one):{subject}}  {_cis(one)}{one.evidence}"
     for note in report.notes:
         yield f"note: {note}"
-    for image in sorted({one["image"] for one in report.stand_ins}):
-        services = sorted({one["service"] for one in report.stand_ins if one["image"] == image})
-        yield f"stand-in: {image} ({', '.join(services)}) is not the real software"
+    for software, images in groupby(sorted(report.stand_ins, key=_software), key=_software):
+        names = sorted({f"{one['image']} ({one['service']})" for one in images})
+        yield f"stand-ins, {SOFTWARE[software]}: {', '.join(names)}"
     yield _verdict(report)
+
+
+def _software(stand_in: Mapping[str, str]) -> str:
+    return stand_in["software"]
 
 
 def _verdict(report: Report) -> str:

@@ -40,7 +40,7 @@ def test_control(
         pytest.fail(str(error), pytrace=False)
     record_property("batten_control", asdict(result(case, verdict)))
     if case.service and (container := container_of(target.stacks[str(case.stack)], case.service, target.live())):
-        record_property("batten_stand_in", container.labels.get("batten.standin") == "true")
+        record_property("batten_stand_in", container.labels.get("batten.standin.software", ""))
     if verdict.status == "fail":
         pytest.fail(f"{case.entry.title}: {verdict.evidence}", pytrace=False)
     if verdict.status == "waived":
