@@ -16,7 +16,7 @@ from .compare import Difference
 from .compose import version as compose_version
 from .docker_api import Docker
 from .errors import BattenError
-from .paths import StackPaths
+from .paths import PROGRAM, StackPaths
 
 Payload = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths)
 def predict(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
     """Return what :func:`apply` would do; works before Docker exists, and changes nothing."""
     result = Result(release.identity(payload), release.running(paths))
-    program_differs = [str(program.PROGRAM)] if program.install(check=True) else []
+    program_differs = [str(PROGRAM)] if program.install(check=True) else []
     files = [_file(payload, path) for path in (*release.differences(paths, payload), *program_differs)]
     secrets = credentials.deliver(paths, payload["secrets"], check=True, coming=options.given)
     made = [_secret(payload, change) for change in secrets.changes]
@@ -109,7 +109,7 @@ def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPa
         _preflight(payload, options, docker, paths, seen)
 
     written = release.write(paths, payload)
-    written += [str(program.PROGRAM)] if program.install(check=False) else []
+    written += [str(PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests)
     files = [_file(payload, path) for path in written]

@@ -17,12 +17,12 @@ STARTED = "2026-11-23T02:00:00.5Z"
 NOW = timestamp(STARTED)
 
 
-def container(status: str, health: str = "", **more: Any) -> Observed:
+def container(status: str, health: str = "", streak: int = 3, **more: Any) -> Observed:
     one = copy.deepcopy(CONTAINERS[0])
     one["State"] = {"Status": status, "StartedAt": STARTED, "ExitCode": more.pop("code", 0), **more.pop("state", {})}
     if health:
         log = [{"Start": STARTED, "ExitCode": 1, "Output": "connection refused\n"}]
-        one["State"]["Health"] = {"Status": health, "Log": log}
+        one["State"]["Health"] = {"Status": health, "FailingStreak": streak, "Log": log}
     return Observed({**one, **more})
 
 
@@ -32,6 +32,7 @@ def container(status: str, health: str = "", **more: Any) -> Observed:
         (container("running", "healthy"), False, NOW, "passed", ""),
         (container("running", "starting"), False, NOW, "waiting", "has not passed"),
         (container("running", "unhealthy"), False, NOW, "failed", "unhealthy"),
+        (container("running", "unhealthy", streak=0), False, NOW, "waiting", "has not passed"),  # after a pause
         (container("running"), False, NOW + 1, "waiting", "just started"),
         (container("running"), False, NOW + 6, "passed", ""),
         (container("restarting"), False, NOW, "waiting", "restarting"),
