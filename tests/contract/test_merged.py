@@ -171,8 +171,8 @@ def test_managed_postgres_is_reached_over_checked_tls_only(variants: dict[str, V
             assert ":25060/" in uri
             assert "sslmode=verify-full" in uri
         if "stack-auth" in variant.merged["services"]:
-            template = variant.release["secrets"]["deliveries"]["stack-auth"]["files"]["stack-auth.env"]["template"]
-            assert "sslmode=verify-full" in template
+            address = variant.merged["services"]["stack-auth"]["environment"]["STACK_DATABASE"]
+            assert ":25060/stackauth?sslmode=verify-full" in address
     for variant in variants.values():
         if not variant.settings.managed_postgres:
             assert "postgres" in variant.merged["services"]

@@ -335,6 +335,8 @@ def test_the_inventory_lays_over_the_definition(tmp_path: Path) -> None:
         ({"networks": {"app": {}}, "services": {"db": {"networks": ["ap"]}}}, "did you mean 'app'"),
         ({"targets": {"selfhosted": {"remove": ["d"]}}}, "did you mean 'db'"),
         ({"targets": {"digitalocean": {"services": {"db": {"pids": 1}}}}}, "unknown key 'pids'"),
+        ({"services": {"db": {"ports": [{"target": 1, "on": "private"}]}}}, "'on'; did you mean 'publish_on'"),
+        ({"services": {"db": {"ports": [{"target": 1, True: "private"}]}}}, "'on'; did you mean 'publish_on'"),
     ],
 )
 def test_a_wrong_definition_is_refused(tmp_path: Path, definition: dict[str, Any], says: str) -> None:
@@ -365,6 +367,24 @@ def test_dependencies_wait_for_health_where_there_is_any(tmp_path: Path) -> None
     made, _ = plan_stack(small(tmp_path, services), HOST)
     assert made.services["web"].depends_on == {"db": "service_healthy", "x": "service_started"}
     assert made.start_order == (("db", "x"), ("web",))
+
+
+def test_a_private_port_is_on_the_vpc_address_only(tmp_path: Path) -> None:
+    services = {"db": {"image": "postgres:17"}}
+    definition = {"services": {"db": {"ports": [{"target": 5432, "publish_on": "private"}]}}}
+    droplet = {"stack_target": "digitalocean", "digitalocean_vpc_address": "10.110.0.5"}
+    host = replace(HOST, addresses=(*HOST.addresses, "10.110.0.5"))
+    made = plan_stack(small(tmp_path, services, definition, **droplet), host)[0].services["db"]
+    assert [(port.address, port.published) for port in made.ports] == [("10.110.0.5", 5432)]
+    assert plan_stack(small(tmp_path, services, definition), HOST)[0].services["db"].ports == ()
+
+
+def test_a_service_that_reads_its_secrets_at_every_use_needs_nothing_after_a_change(tmp_path: Path) -> None:
+    services = {"db": {"image": "odd/thing:1"}}
+    for own, wanted in (({}, None), ({"reload": []}, ()), ({"reload": ["SIGNAL", "HUP"]}, ("SIGNAL", "HUP"))):
+        made, _ = plan_stack(small(tmp_path, services, {"services": {"db": own}}), HOST)
+        assert made.services["db"].reload == wanted
+        assert stack_from_json(to_json(made)) == made
 
 
 def test_a_cycle_is_named() -> None:

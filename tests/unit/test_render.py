@@ -151,6 +151,7 @@ def test_our_mounts_replace_the_bases_at_the_same_place() -> None:
         ({}, False),
         ({"secrets": ("x",)}, True),
         ({"secrets": ("x",), "reload": ("SIGNAL", "HUP")}, False),
+        ({"secrets": ("x",), "reload": ()}, False),
         ({"reload": ("SIGNAL", "HUP")}, False),
     ],
 )

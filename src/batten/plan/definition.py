@@ -12,7 +12,7 @@ commented example. Top level::
       superuser: postgres
       superuser_secret: SECRET                  # its password; on managed PostgreSQL the administrator's
       roles: {NAME: {secret: SECRET, member_of: [pg_monitor], connection_limit: 40}}
-      databases: {NAME: {owner: ROLE, extensions: [citext]}}
+      databases: {NAME: {owner: ROLE}}
     services: {NAME: SERVICE}
     targets:                                    # laid over the above where the name fits the inventory
       selfhosted: {remove: [SERVICE], services: {...}, networks: {...}, secrets: {...}, postgres: {...}}
@@ -24,8 +24,8 @@ SERVICE::
     profile: postgres             # default: by the image's repository
     networks: [app, data]         # replaces the base's networks
     egress: true                  # may open connections to the outside: joins the network `egress`
-    ports: [{target: 443, published: 443, protocol: tcp, on: public}]   # replaces the base's; default: none
-                                  # on: public = the host's own public addresses, private = the VPC address
+    ports: [{target: 443, published: 443, protocol: tcp, publish_on: public}]   # instead of the base's
+                                  # public: the host's own public addresses; private: the VPC address
     environment: {NAME: value}    # null removes the base's variable; ${NAME} as in the base
     command: [...]                # replaces the base's; ${NAME} as in the base
     command_add: [...]            # added at the end
@@ -100,7 +100,7 @@ _POSTGRES = Record(
                 required=("secret",),
             )
         ),
-        "databases": schema.map_of(Record({"owner": _NAME, "extensions": schema.list_of(_NAME)}, required=("owner",))),
+        "databases": schema.map_of(Record({"owner": _NAME}, required=("owner",))),
     },
     required=("service",),
 )
@@ -138,7 +138,7 @@ _SERVICE = Record(
                     "target": schema.integer(1, 65535),
                     "published": schema.integer(1, 65535),
                     "protocol": schema.choice("tcp", "udp"),
-                    "on": schema.choice("public", "private"),
+                    "publish_on": schema.choice("public", "private"),
                 },
                 required=("target",),
             )
@@ -186,7 +186,7 @@ class PublicPort:
     target: int
     published: int
     protocol: str = "tcp"
-    on: Literal["public", "private"] = "public"
+    publish_on: Literal["public", "private"] = "public"
 
 
 @dataclass(frozen=True)
@@ -232,12 +232,7 @@ class Definition:
 
 def _service(checked: Mapping[str, Any]) -> ServiceDefinition:
     limits = checked.get("limits", {})
-    ports = (
-        PublicPort(
-            port["target"], port.get("published", port["target"]), port.get("protocol", "tcp"), port.get("on", "public")
-        )
-        for port in checked.get("ports", ())
-    )
+    ports = (PublicPort(**{"published": port["target"], **port}) for port in checked.get("ports", ()))
     return ServiceDefinition(
         ports=tuple(ports),
         files_mount=checked.get("files", {}).get("mount"),

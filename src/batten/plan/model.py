@@ -99,7 +99,8 @@ class ServicePlan:
     value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps named volumes to
     their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax. ``secrets`` names the
     files that appear under ``/run/secrets``. ``migrates`` names the database that is dumped before the image changes.
-    ``reload`` is a command run in the container, or ``("SIGNAL", NAME)``, after its secrets changed.
+    ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
+    (empty: it reads them at every use), or None to make the container anew.
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
     hold the same major version. ``dump`` is the command that writes a dump to its standard output.
     """

@@ -76,7 +76,7 @@ def expected(wanted: str, value: object, at: At, fix: str = "") -> BattenError:
 
 def unknown_key(key: str, known: Collection[str], at: At) -> BattenError:
     """Return the error for a key that nobody knows, naming the nearest known one."""
-    near = difflib.get_close_matches(key, known, 1)
+    near = difflib.get_close_matches(key, known, 1) or [name for name in known if key in name.split("_")]
     if near:
         return at.error(
             f"unknown key {key!r}; did you mean {near[0]!r}?", f"write {near[0]}, or x-{key} for a note of your own"
@@ -243,6 +243,10 @@ def map_of(check: Check, *, keep_null: bool = False) -> Check:
 environment = map_of(optional(scalar_text), keep_null=True)
 
 
+# What YAML 1.1, and so PyYAML, makes of these bare words where they are keys.
+_TRUTH = {"True": "on", "False": "off"}
+
+
 @dataclass(frozen=True)
 class Record:
     """A mapping with known keys. Keys that are left out or empty are left out of the result."""
@@ -255,7 +259,7 @@ class Record:
             raise expected("a mapping", value, at)
         for key in value:
             if key not in self.keys and not str(key).startswith("x-"):
-                raise unknown_key(str(key), self.keys, at)
+                raise unknown_key(_TRUTH.get(str(key), str(key)), self.keys, at)
         for key in self.required:
             if value.get(key) is None:
                 raise at.error(f"{key!r} is missing", f"add {key}: ... at {at.path or 'the top'}")

@@ -39,6 +39,18 @@ def _duration(value: Any, at: At) -> float:
     return schema.duration(float(value) if isinstance(value, str) and value.isdigit() else value, at)
 
 
+# These stand unquoted in configuration files, systemd units and commands that people copy, so they are held to what
+# cannot end a line, a block or a word there.
+_DOMAIN = schema.pattern(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", "a domain name, such as app.example.org")
+_HOST = schema.pattern(r"[A-Za-z0-9:]([A-Za-z0-9._:-]*[A-Za-z0-9])?", "a host name or an IP address")
+_EMAIL = schema.pattern(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", "an e-mail address")
+_ROLE = schema.pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]*", "letters, digits, - and _")
+_PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digits and . _ - + @")
+_VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, or the absolute path of its mount")
+_CERTIFICATES = schema.pattern(
+    r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\s*)+",
+    "certificates in PEM, -----BEGIN CERTIFICATE----- and so on",
+)
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
@@ -49,10 +61,10 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_images": schema.map_of(schema.text),
     "stack_build": schema.choice("host"),
     "stack_environment": schema.map_of(schema.scalar_text),
-    "stack_domain": schema.text,
+    "stack_domain": _DOMAIN,
     "stack_tls": schema.choice("internal", "acme"),
-    "stack_acme_email": schema.text,
-    "stack_data_directory": schema.pattern(r"/.+", "an absolute path"),
+    "stack_acme_email": _EMAIL,
+    "stack_data_directory": _PATH,
     "stack_public_addresses": schema.list_of(_address),
     "stack_services": schema.map_of(schema.any_value, keep_null=True),
     "stack_secrets": schema.map_of(schema.any_value, keep_null=True),
@@ -62,13 +74,13 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_gate_timeout": _duration,
     "stack_reserve": schema.size,
     "digitalocean_managed_postgres": schema.boolean,
-    "digitalocean_postgres_host": schema.text,
+    "digitalocean_postgres_host": _HOST,
     "digitalocean_postgres_port": schema.integer(1, 65535),
-    "digitalocean_postgres_database": schema.text,
-    "digitalocean_postgres_user": schema.text,
+    "digitalocean_postgres_database": _ROLE,
+    "digitalocean_postgres_user": _ROLE,
     "digitalocean_postgres_ca": schema.text,
     "digitalocean_vpc_address": _address,
-    "digitalocean_volume": schema.text,
+    "digitalocean_volume": _VOLUME,
 }
 
 

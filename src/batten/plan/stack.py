@@ -208,13 +208,13 @@ def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity) 
     for address in addresses:
         if capacity.addresses and address not in capacity.addresses:
             raise _foreign_address(wanted, settings, capacity, address)
-    if not addresses and wanted.on == "private":
+    if not addresses and wanted.publish_on == "private":
         return []
     return [Port(wanted.target, wanted.published, address, wanted.protocol) for address in addresses or (None,)]
 
 
 def _foreign_address(wanted: PublicPort, settings: StackSettings, capacity: Capacity, address: str) -> BattenError:
-    private = wanted.on == "private"
+    private = wanted.publish_on == "private"
     own = capacity.addresses if private else capacity.default_addresses or capacity.addresses
     name = "digitalocean_vpc_address" if private else "stack_public_addresses"
     value = f"one of {', '.join(own)}" if private else f"[{', '.join(map(json.dumps, own))}]"
@@ -223,7 +223,7 @@ def _foreign_address(wanted: PublicPort, settings: StackSettings, capacity: Capa
 
 
 def _addresses(wanted: PublicPort, settings: StackSettings, capacity: Capacity) -> tuple[str, ...]:
-    if wanted.on == "private":
+    if wanted.publish_on == "private":
         return (settings.vpc_address,) if settings.target == "digitalocean" and settings.vpc_address else ()
     if settings.public_addresses:
         return settings.public_addresses
