@@ -86,7 +86,7 @@ class Docker:
         try:
             response = self.send(connection, method, path, query, body, version)
             data = response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _no_answer(error, self.path) from error
         finally:
             connection.close()
@@ -102,7 +102,8 @@ class Docker:
         return self.call("GET", "/version", version="")
 
     def info(self) -> Json:
-        return self.call("GET", "/info")
+        """Return what the engine runs with; also that of an engine too old for :data:`VERSION`."""
+        return self.call("GET", "/info", version="")
 
     def list(self, project: str | None = None) -> Many:
         """Return summaries of all containers, also stopped ones, of one Compose project or of the whole engine."""
@@ -304,5 +305,5 @@ def _message(data: bytes) -> str:
         return data.decode(errors="replace").strip() or "no reason given"
 
 
-def _no_answer(error: OSError, path: str) -> DockerError:
+def _no_answer(error: Exception, path: str) -> DockerError:
     return DockerError(0, f"the Docker engine does not answer ({error})", path, "systemctl status docker")

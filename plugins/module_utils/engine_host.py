@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import shlex
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import atomic
+from .docker_api import SOCKET, Docker, DockerError
 from .engine_packages import APT_KEY, RPM_KEY_FILE, Package, PackagePlan, key_fingerprint, parse_os_release, satisfies
 from .errors import BattenError
 
@@ -29,7 +28,6 @@ DAEMON = Path("/etc/docker/daemon.json")
 RECORD = Path("/var/lib/batten/docker.json")
 JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
 UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
-SOCKET = "/run/docker.sock"
 
 CAP_SYS_RESOURCE = 24  # linux/capability.h; with it a process may raise its hard limits, see setrlimit(2)
 APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold")
@@ -84,24 +82,12 @@ def must(command: Sequence[str], fix: str, environment: Mapping[str, str] | None
     return done.stdout
 
 
-class _Connection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(20)
-        self.sock.connect(SOCKET)
-
-
-def api(path: str) -> Any:
-    """Return the JSON of ``GET path`` on the engine's socket, or None when no engine answers there."""
-    connection = _Connection("localhost")
+def engine_info() -> dict[str, Any] | None:
+    """Return ``GET /info``, or None when no engine answers."""
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return json.loads(answer.read()) if answer.status == 200 else None
-    except (OSError, ValueError, http.client.HTTPException):
+        return dict(Docker(timeout=20).info())
+    except DockerError:
         return None
-    finally:
-        connection.close()
 
 
 # -- observe ---------------------------------------------------------------------------------------------
@@ -111,8 +97,9 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
     """Look at the host once. Raises BattenError where there is no systemd or daemon.json is not JSON."""
     if not systemd_root.is_dir():
         raise BattenError("systemd does not run here", str(systemd_root), "use a host that is booted by systemd")
-    info = api("/info") if Path(SOCKET).exists() else None
-    listed = (api("/containers/json?all=1") or []) if info else []
+    info = engine_info()
+    # Without a version in the path, so that an engine too old for ours is told apart from none.
+    listed = Docker().call("GET", "/containers/json", {"all": 1}, version="") if info else []
     version = (info or {}).get("ServerVersion", "")
     docker, containerd = units("docker.service", "containerd.service")
     compose = run(["docker", "compose", "version", "--short"]) if shutil.which("docker") else None
@@ -384,7 +371,7 @@ def reload_engine(expect_live_restore: bool) -> None:
     systemctl("reload", "docker.service")
     deadline = time.monotonic() + 10
     while True:
-        info = api("/info")
+        info = engine_info()
         if info and bool(info.get("LiveRestoreEnabled")) == expect_live_restore:
             return
         if time.monotonic() > deadline:
@@ -402,7 +389,7 @@ def restart_engine() -> None:
     systemctl("reset-failed", "docker.service")
     systemctl("restart", "docker.service")
     deadline = time.monotonic() + 60
-    while api("/info") is None:
+    while engine_info() is None:
         if time.monotonic() > deadline:
             raise BattenError("the engine does not answer", SOCKET, "journalctl -u docker.service")
         time.sleep(0.1)

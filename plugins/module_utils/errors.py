@@ -18,4 +18,4 @@ class BattenError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\nTo fix it: {self.fix}" if self.fix else text
+        return f"{text}\n  fix: {self.fix}" if self.fix else text

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return verbs[options.verb][0](_paths(options.stack))
     except BattenError as error:
-        line = str(error).replace("\n", ". ")
+        line = ". ".join(part.strip() for part in str(error).splitlines())
         sys.stderr.write(f"batten-host {options.verb}: {line}\n")
     except PermissionError as error:
         sys.stderr.write(f"batten-host {options.verb}: {error}. Run it as root\n")

@@ -168,7 +168,7 @@ def main() -> None:
     except BattenError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"{error}\nTo fix it: see that the disk is not full (df -h) and writable, and run again")
+        module.fail_json(msg=f"{error}\n  fix: see that the disk is not full (df -h) and writable, and run again")
     for warning in plan.warnings:
         module.warn(warning)
     module.exit_json(

@@ -141,7 +141,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(
-            msg=f"{error}\nTo fix it: see that the disk is not full (df -h; df -i) and writable, and run again"
+            msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
         )
     module.exit_json(diff=diff(result), **result.to_json())
 

@@ -128,7 +128,7 @@ def test_of_two_runs_at_once_the_second_names_the_first(shop: Shop) -> None:
     wait_until(lambda: shop.containers()["proxy"].health == "starting", "the slow start")
     refused = shop.refused()
     assert re.search(r"another run holds this stack \(pid \d+ since ", refused.message)
-    assert "To fix it: wait until it ends" in refused.message
+    assert "fix: wait until it ends" in refused.message
     assert shop.finish(first).code == 0
     assert shop.up().done == [("proxy", "recreate")]
 
