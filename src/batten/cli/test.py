@@ -1,4 +1,4 @@
-"""Everything CI runs, in a checkout: linters, unit, contract and host tests, molecule. Asks nothing.
+"""Everything CI runs, in a checkout: linters, unit, contract and host tests, molecule, side by side. Asks nothing.
 
 batten test                 all stages
 batten test lint unit       some of them
@@ -48,37 +48,41 @@ def run(args: argparse.Namespace) -> int:
     import pytest
 
     os.chdir(root)
+    sys.path.insert(0, str(root))
     chosen = [stage for stage in STAGES if not args.stages or stage in args.stages]
     folders = [STAGES[stage] for stage in chosen if (root / STAGES[stage]).is_dir()]
     options = [*(["-k", args.expression] if args.expression else []), *(["-x"] if args.first else [])]
+    # Hosts mostly wait, so three workers keep two processors busy. What takes longest begins first;
+    # tests/conftest.py says what stays together.
+    parallel = ["--numprocesses=3", "--dist=loadgroup", "--no-loadscope-reorder"]
     timing = Timing()
     with _standard_output_is_standard_error(args.json):
-        code = pytest.main([*folders, *options], plugins=[timing])
+        if set(chosen) & set(NEED_RIG):
+            timing.rig()
+        code = pytest.main([*parallel, *options, *reversed(folders)], plugins=[timing])
     if args.json:
         print_json({"ok": code == 0, "seconds": timing.seconds(), "outcomes": dict(timing.outcomes)})
     return 1 if code else 0
 
 
 class Timing:
-    """A pytest plugin: gets the rig up before the first test that needs it, and says where the time went."""
+    """Gets the rig up, and as a pytest plugin says where the time went: seconds of all workers together, by stage."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self._spent: dict[str, float] = {}
-        self._rig_is_up = False
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds spent, by stage."""
         return {stage: round(seconds, 1) for stage, seconds in self._spent.items()}
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if not self._rig_is_up and nodeid.startswith(tuple(STAGES[stage] for stage in NEED_RIG)):
-            self._rig_is_up = True
-            from tests.rig.__main__ import up
+    def rig(self) -> None:
+        """Make what the tests of hosts stand on."""
+        from tests.rig.__main__ import up
 
-            started = time.monotonic()
-            up()
-            self._spent["rig"] = time.monotonic() - started
+        started = time.monotonic()
+        up()
+        self._spent["rig"] = time.monotonic() - started
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         stage = next((stage for stage, folder in STAGES.items() if report.nodeid.startswith(folder)), "other")
