@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.batten.core.plugins.module_utils.paths import PROGRAM
 from batten import reach, resources
 from batten.errors import BattenError
 from batten.fleet import observed_from, record_path
@@ -20,7 +21,6 @@ from batten.plan.stack import load_inputs, plan_stack
 from batten.render import release
 
 PREFIXES = ("stack_", "digitalocean_")
-PROGRAM = "/usr/local/lib/batten/batten-host.pyz"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         prepared = self._module("batten.core.stack", {"prepare": stack}, variables)
         if prepared.get("failed"):
             raise AnsibleActionFail(str(prepared.get("msg")))
-        command = shlex.join(["python3", PROGRAM, "put", stack])
+        command = shlex.join(["python3", str(PROGRAM), "put", stack])
         done = self._low_level_execute_command(command, sudoable=True, in_data=json.dumps(dict(given)).encode())
         if done["rc"]:
             raise AnsibleActionFail(f"the host did not take the given secrets: {done['stderr'].strip()}")

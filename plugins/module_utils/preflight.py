@@ -40,7 +40,7 @@ def refuse(problems: Sequence[Problem]) -> None:
         return
     if len(problems) == 1:
         raise BattenError(problems[0].what, problems[0].where, problems[0].fix)
-    lines = [f"- {one.where}: {one.what}\n  To fix it: {one.fix}" for one in problems]
+    lines = [f"- {one.where}: {one.what}\n  fix: {one.fix}" for one in problems]
     raise BattenError(f"{len(problems)} things stand in the way; nothing was changed\n" + "\n".join(lines))
 
 
@@ -196,7 +196,7 @@ def data_changes(desired: Desired, observed: Observed) -> list[Problem]:
     if not (is_postgres(image) and is_postgres(before)):
         return []
     where, found = f"service {desired.name}", []
-    restore = "keep the old image; to upgrade, dump, start on an empty volume, restore (docs/upgrade-postgresql.md)"
+    restore = "keep the old image; to change it, dump with pg_dumpall, start it on an empty volume, restore with psql"
     old, new = postgres_major(before, observed.environment), postgres_major(image, _image_environment(desired))
     if old and new and old != new:
         found.append(Problem(f"PostgreSQL {old} holds the data and {new} cannot read them", where, restore))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batten import reach, runner
 from batten.errors import BattenError
-from batten.plan.model import Capacity, Plan, StackPlan, stack_from_json
+from batten.plan.model import Capacity, Plan, StackPlan, capacity_from_json, stack_from_json
 from batten.plan.settings import StackSettings
 from batten.plan.stack import plan
 
@@ -114,14 +114,8 @@ def read_record(host: str) -> Observed | None:
 
 def observed_from(data: Mapping[str, Any]) -> Observed:
     """Return an Observed from what ``batten.core.capacity`` returns, passing over keys of another version."""
-    known = {field.name for field in fields(Capacity)}
-    capacity: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in data["capacity"].items()
-        if key in known
-    }
     plans = {name: stack_from_json(stack) for name, stack in data.get("plans", {}).items()}
-    return Observed(Capacity(**capacity), plans)
+    return Observed(capacity_from_json(data["capacity"]), plans)
 
 
 def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
