@@ -35,7 +35,6 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
         "oom_score_adj_min": oom_score_adj_min(root),
         "addresses": addresses(root),
         "default_addresses": default_addresses(),
-        "cgroup_version": 2 if _at(root, "sys/fs/cgroup/cgroup.controllers").exists() else 1,
         "allocated": {stack: allocated(plan) for stack, plan in plans.items()},
         "groups": groups(),
         "engine_version": None,

@@ -98,10 +98,6 @@ class PackagePlan:
     files: tuple[tuple[str, str], ...] = ()
     key: tuple[str, str, str] | None = None  # path, URL, fingerprint
 
-    @property
-    def differs(self) -> bool:
-        return self != PackagePlan()
-
 
 def parse_os_release(text: str) -> dict[str, str]:
     """Parse ``/etc/os-release`` (``NAME=value`` lines with shell quotes)."""

@@ -88,10 +88,6 @@ class StackPaths:
         return self.state / "dumps"
 
     @property
-    def etc(self) -> Path:
-        return self._at("etc/batten")
-
-    @property
     def audit(self) -> Path:
         return self._at("var/log/batten/audit.jsonl")
 

@@ -135,11 +135,10 @@ def test_upstream_on_rhel_has_a_checked_repository() -> None:
 def test_nothing_to_do_when_all_is_there() -> None:
     (file, (_path, _url, key)) = packages.repository(TRIXIE, packages.UPSTREAM_URL, "amd64")
     installed = having(*packages.UPSTREAM, "ca-certificates", "iptables")
-    assert not plan(TRIXIE, installed=installed, files=dict([file]), key_fingerprint=key).differs
-    assert not plan(
-        TRIXIE, "distro", installed=having("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables")
-    ).differs
-    assert not plan(NOBLE, "preinstalled").differs
+    assert plan(TRIXIE, installed=installed, files=dict([file]), key_fingerprint=key) == PackagePlan()
+    distro = having("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables")
+    assert plan(TRIXIE, "distro", installed=distro) == PackagePlan()
+    assert plan(NOBLE, "preinstalled") == PackagePlan()
 
 
 @pytest.mark.parametrize("host", [BOOKWORM, ROCKY])

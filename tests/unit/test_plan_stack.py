@@ -387,6 +387,13 @@ def test_a_service_that_reads_its_secrets_at_every_use_needs_nothing_after_a_cha
         assert stack_from_json(to_json(made)) == made
 
 
+def test_what_migrates_must_say_which_database(tmp_path: Path) -> None:
+    services = {"auth": {"image": "stackauth/server:1"}}
+    for own, warned in (({}, True), ({"migrates": "auth"}, False)):
+        _, findings = plan_stack(small(tmp_path, services, {"services": {"auth": own}}), HOST)
+        assert any("which database to dump" in finding.what for finding in findings) is warned
+
+
 def test_a_cycle_is_named() -> None:
     with pytest.raises(BattenError, match="b -> c -> b"):
         start_order({"a": ["b"], "b": ["c"], "c": ["b"]})

@@ -40,10 +40,6 @@ class Summary:
     def failed(self) -> list[Step]:
         return [step for step in self.steps if step.status in ("failed", "unreachable")]
 
-    def results(self, task_action_key: str) -> dict[str, Mapping[str, Any]]:
-        """Return, by host, the last result that holds a key."""
-        return {step.host: step.result for step in self.steps if task_action_key in step.result}
-
     def to_json(self) -> dict[str, Any]:
         """Return the run as ``batten up --json`` prints it: per host its steps, without Ansible's own bookkeeping."""
         hosts: dict[str, Any] = {}

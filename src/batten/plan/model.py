@@ -41,7 +41,6 @@ class Capacity:
     default_addresses: tuple[str, ...] = ()
     engine_version: str | None = None
     compose_version: str | None = None
-    cgroup_version: int = 2
     volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocated: Mapping[str, int] = field(default_factory=dict)

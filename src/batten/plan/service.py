@@ -166,6 +166,15 @@ def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
                 f'set services.{plan.name}.user: "UID:GID" in batten.yaml',
             )
         )
+    if made.profile.migrates and plan.migrates is None:
+        found.append(
+            Finding(
+                "warning",
+                where,
+                "it changes its database's schema when it starts, and nothing says which database to dump before that",
+                f"set services.{plan.name}.migrates: DATABASE in batten.yaml",
+            )
+        )
     if plan.healthcheck is None and not base.has_healthcheck and plan.service_class != "batch":
         found.append(
             Finding(

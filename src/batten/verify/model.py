@@ -168,11 +168,6 @@ class LiveHost:
     def containers(self) -> tuple[LiveContainer, ...]:
         return tuple(LiveContainer(one, self.processes.get(one["Id"]), self) for one in self.inspects)
 
-    @property
-    def in_container(self) -> bool:
-        """True where the host is itself a container, and cannot own its kernel's settings."""
-        return self.facts.get("virtualization", "none") not in ("", "none")
-
 
 @dataclass(frozen=True)
 class Control:

@@ -45,7 +45,6 @@ cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2
 section host
 echo "uid $(id -u)"
 echo "now $(date +%s)"
-echo "virtualization $(quietly systemd-detect-virt --container)"
 echo "apparmor $(quietly cat /sys/module/apparmor/parameters/enabled)"
 echo "page $(getconf PAGESIZE)"
 echo "docker_group $(quietly getent group docker)"
