@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Place:
 
     @property
     def chown(self) -> str:
-        return f"chown -R {self.uid}:{self.gid} {self.path}"
+        return f"chown -R {self.uid}:{self.gid} {shlex.quote(str(self.path))}"
 
 
 def places(volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str, Any]]) -> list[Place]:
@@ -86,7 +87,8 @@ def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]
 
 def _chown(place: Place) -> None:
     """Change the top last, so that a killed run is seen and done again by the next."""
-    for directory, names, files in os.walk(place.path):
+    # By descriptor: who still runs in there may swap a directory for a link while we walk, and a path would follow it.
+    for _, names, files, directory in os.fwalk(place.path):
         for name in (*names, *files):
-            os.chown(os.path.join(directory, name), place.uid, place.gid, follow_symlinks=False)
+            os.chown(name, place.uid, place.gid, dir_fd=directory, follow_symlinks=False)
     os.chown(place.path, place.uid, place.gid)

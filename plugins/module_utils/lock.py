@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,15 @@ class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
 def held(path: Path) -> Iterator[None]:
     """Hold the lock ``path`` for the block. Raises :class:`Busy` naming the holder when it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _planted(path, error.strerror) from None
+    try:
+        # Everyone may make files in /run/lock: one that is not ours could be held for ever, or be a link to any file.
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise _planted(path, f"it belongs to uid {status.st_uid}, or is no plain file")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -41,6 +49,10 @@ def held(path: Path) -> Iterator[None]:
 def now() -> str:
     """Return the time as in all of batten's records: UTC, whole seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _planted(path: Path, why: str) -> BattenError:
+    return BattenError(f"the lock cannot be taken: {why}", str(path), f"see who made it: ls -l {path}; then: rm {path}")
 
 
 def _holder(path: Path) -> str:

@@ -47,10 +47,6 @@ _EMAIL = schema.pattern(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", "an e-mail address")
 _ROLE = schema.pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]*", "letters, digits, - and _")
 _PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digits and . _ - + @")
 _VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, or the absolute path of its mount")
-_CERTIFICATES = schema.pattern(
-    r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\s*)+",
-    "certificates in PEM, -----BEGIN CERTIFICATE----- and so on",
-)
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
@@ -166,6 +162,8 @@ class StackSettings:
         return settings
 
     def _check(self, at: At) -> None:
+        if domain := self.environment.get("STACK_DOMAIN"):
+            _DOMAIN(domain, at.key("stack_environment").key("STACK_DOMAIN"))
         if self.tls == "acme" and not (self.domain and self.acme_email):
             raise at.error(
                 "stack_tls: acme needs a domain and an address",

@@ -120,6 +120,8 @@ def _entries(context: Path, at: At) -> dict[str, tuple[bytes, bool]]:
         relative = path.relative_to(context)
         if not path.is_file() or any(_matches(relative, pattern) for pattern in (*_NEVER, *ignored)):
             continue
+        if not path.resolve().is_relative_to(context):
+            raise at.error(f"{relative} is a link that leads out of the build context", "put the file itself there")
         content = path.read_bytes()
         total += len(content)
         if total > _LIMIT:

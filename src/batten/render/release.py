@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batten.render.files import RenderedFiles
 
 _BASE_FILE_LIMIT = 1024 * 1024
+_BASE_FILES_LIMIT = 8 * 1024 * 1024 * 4 // 3  # of base64
 
 
 def release(plan: StackPlan, settings: StackSettings, definition: Definition) -> dict[str, Any]:
@@ -143,10 +144,21 @@ def base_files(plan: StackPlan, directory: Path) -> dict[str, str]:
             for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
                 if not path.is_file():
                     continue
+                # A link in a stack that somebody else wrote must not carry this machine's own files to a host.
+                if not path.resolve().is_relative_to(directory.resolve()):
+                    raise BattenError(
+                        f"{service.name} mounts a link that leads out of the stack's directory",
+                        str(path),
+                        "put the file itself there",
+                    )
                 if path.stat().st_size > _BASE_FILE_LIMIT:
                     raise BattenError("a mounted file is larger than 1 MiB", str(path), "use a named volume for data")
                 relative = path.relative_to(directory.resolve()).as_posix()
                 found[relative] = base64.b64encode(path.read_bytes()).decode()
+                if sum(map(len, found.values())) > _BASE_FILES_LIMIT:
+                    raise BattenError(
+                        "the mounted files are larger than 8 MiB", str(place), "use a named volume for data"
+                    )
     return dict(sorted(found.items()))
 
 

@@ -1,0 +1,34 @@
+"""The lock lies where everyone may make files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import lock
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+
+
+def test_one_run_at_a_time_and_a_lock_left_behind_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "batten-app.lock"
+    with lock.held(path), pytest.raises(lock.Busy, match=f"pid {os.getpid()}"), lock.held(path):
+        pytest.fail("both hold it")
+    with lock.held(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_a_planted_link_does_not_empty_another_file(plant: object, tmp_path: Path) -> None:
+    precious, path = tmp_path / "passwd", tmp_path / "batten-app.lock"
+    precious.write_text("root")
+    plant(path, precious)  # type: ignore[operator]
+    with pytest.raises(BattenError, match="cannot be taken"), lock.held(path):
+        pytest.fail("the link was followed")
+    assert precious.read_text() == "root"
+
+
+def test_a_planted_directory_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(BattenError, match="cannot be taken"), lock.held(tmp_path):
+        pytest.fail("a directory was held")
