@@ -54,7 +54,7 @@ def ensure(path: Path, check: bool) -> bool:
         return False
     if present:
         raise BattenError(
-            f"a {present.filesystem} that may swap is mounted where secrets go", str(path), f"type: umount {path}"
+            f"a {present.filesystem} that may swap is mounted where secrets go", str(path), f"umount {path}"
         )
     if check:
         return True

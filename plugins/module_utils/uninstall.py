@@ -37,7 +37,7 @@ def remove(paths: StackPaths, docker: Docker, check: bool) -> list[str]:
 def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: bool) -> list[str]:
     if not docker.answers() and Path(docker.path).exists():
         raise BattenError(
-            "the engine does not answer, and holds the stack", docker.path, "type: systemctl start docker"
+            "the engine does not answer, and holds the stack", docker.path, "systemctl start docker"
         )
     present = docker.answers()
     project = plan.get("project", paths.stack)

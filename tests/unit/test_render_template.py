@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.batten.core.plugins.module_utils import survey
 from batten.errors import BattenError
 from batten.plan.model import Port, Tmpfs
 from batten.render import template
@@ -74,7 +75,9 @@ def test_tmpfs_can_hold_neither_programs_nor_devices() -> None:
     assert text == "/run/x:rw,noexec,nosuid,nodev,size=1024,mode=0775,uid=999,gid=998"
 
 
-def test_digest_variable() -> None:
+@pytest.mark.parametrize("service", ["web", "stack-auth", "a.b_c-d"])
+def test_the_layers_name_the_variable_that_the_host_fills_in(service: str) -> None:
+    assert template.digest_variable(service) == survey.digest_variable(service)
     assert template.digest_variable("stack-auth") == "BATTEN_DIGEST_STACK_AUTH"
 
 

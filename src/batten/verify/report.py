@@ -22,7 +22,7 @@ def text(report: Report, *, every: bool = False) -> str:
 def _lines(report: Report, every: bool) -> Iterator[str]:
     for error in report.errors:
         yield f"ERROR {error['host']}: {error['what']}"
-        yield f"      type: {error['fix']}"
+        yield f"  fix: {error['fix']}"
     controls = sorted(report.controls, key=lambda one: (one.host, list(MARKS).index(one.status)))
     for host, group in groupby(controls, key=lambda one: one.host):
         of_host = list(group)
