@@ -25,7 +25,7 @@ def test_links_change_owner_themselves_and_lead_nowhere(tmp_path: Path, monkeypa
             (directory / name).write_text("")
     (data / "link").symlink_to(outside)
     asked: list[tuple[int, int]] = []
-    swapped = []
+    swapped: list[Path] = []
 
     def chown(path: object, *owner: int, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
         asked.append(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)[1:3])  # type: ignore[arg-type]

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan
 
 # CIS 5.6 names these; a bind of the whole root is worse than any of them.
-SENSITIVE = ("/", "/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr", "/root", "/var/lib/docker", "/run")
+SENSITIVE = (
+    *("/", "/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr", "/root", "/var/lib/docker", "/run"),
+    *("/home", "/var/lib/batten", "/var/run"),
+)
 
 
 @control("mounts.writable", "Only the planned paths can be written", cis="5.13")
@@ -52,6 +55,9 @@ def tmpfs(expected: ServicePlan, live: LiveContainer) -> Verdict:
         size = _size(options.get("size", "0"))
         verdicts.append(equal(f"{one.path} size", one.size_bytes, size))
         verdicts.append(equal(f"{one.path} mode", one.mode.lstrip("0"), options.get("mode", "1777").lstrip("0")))
+        # The engine adds noexec, nosuid and nodev by itself; their opposites take them away.
+        if loose := sorted({"exec", "suid", "dev"} & options.keys()):
+            verdicts.append(fails(f"{one.path} is mounted {', '.join(loose)}"))
     return all_of(*verdicts)
 
 
@@ -65,10 +71,17 @@ def docker_socket(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return fails(f"mounts {', '.join(found + parents)}") if found or parents else holds("not mounted")
 
 
-@control("mounts.sensitive", "No system directory of the host is writable", cis="5.6")
+@control(
+    "mounts.sensitive", "No system directory of the host is writable, and only planned ones can be read", cis="5.6"
+)
 def sensitive(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    found = [m["Source"] for m in _mounts(live) if m["Type"] == "bind" and m.get("RW") and _is_sensitive(m["Source"])]
-    return fails(f"writable: {', '.join(found)}") if found else holds("none")
+    found = [m for m in _mounts(live) if m["Type"] == "bind" and _is_sensitive(m["Source"])]
+    planned = {tuple(entry.split(":")[:2]) for entry in expected.extra_volumes}
+    writable = [m["Source"] for m in found if m.get("RW")]
+    readable = [m["Source"] for m in found if not m.get("RW") and (m["Source"], m["Destination"]) not in planned]
+    if writable or readable:
+        return fails("; ".join(filter(None, [_list("writable", writable), _list("readable, not planned", readable)])))
+    return holds("none")
 
 
 @control("mounts.propagation", "No mount is shared back to the host", cis="5.20")
