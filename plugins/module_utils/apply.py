@@ -196,7 +196,6 @@ def _actor(
     variables = {survey.digest_variable(name): digest for name, digest in digests.items()}
     compose = survey.compose(paths, payload, variables)
     spec = payload.get("postgres")
-
     where = (spec or {}).get("service") or "managed PostgreSQL"
 
     def ensure_roles() -> None:
@@ -210,9 +209,7 @@ def _actor(
             why = f"database {database} was dumped to {path}; to restore it: {restore}"
             result.actions.append({"service": service, "action": "dump", "why": why, "seconds": 0.0})
 
-    once = {spec["service"]: ensure_roles} if spec and not spec.get("managed") else {}
-    if spec and spec.get("managed"):
-        once = {MANAGED: ensure_roles}
+    once = {spec["service"] or MANAGED: ensure_roles} if spec else {}
     actor = Actor(docker, paths, payload, seen, compose, digests, options.gate_timeout, dump, once)
     actor.done = result.actions
     return actor

@@ -25,7 +25,7 @@ def held(path: Path) -> Iterator[None]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise _planted(path, error.strerror) from None
+        raise _planted(path, error.strerror or str(error)) from None
     try:
         # Everyone may make files in /run/lock: one that is not ours could be held for ever, or be a link to any file.
         status = os.fstat(handle)

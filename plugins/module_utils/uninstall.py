@@ -36,9 +36,7 @@ def remove(paths: StackPaths, docker: Docker, check: bool) -> list[str]:
 
 def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: bool) -> list[str]:
     if not docker.answers() and Path(docker.path).exists():
-        raise BattenError(
-            "the engine does not answer, and holds the stack", docker.path, "systemctl start docker"
-        )
+        raise BattenError("the engine does not answer, and holds the stack", docker.path, "systemctl start docker")
     present = docker.answers()
     project = plan.get("project", paths.stack)
     if present and plan and not check:
