@@ -62,8 +62,8 @@ def _say(line: str) -> None:
 
 def _paths(stack: str) -> StackPaths:
     paths = StackPaths(stack)
-    if "/" in stack or not paths.state.is_dir():
-        known = sorted(path.name for path in paths.var.iterdir() if path.is_dir()) if paths.var.is_dir() else []
+    known = sorted(path.name for path in paths.var.iterdir() if path.is_dir()) if paths.var.is_dir() else []
+    if stack not in known:
         raise BattenError(
             f"no stack {stack} is on this host", str(paths.var), f"use one of: {', '.join(known) or '(none)'}"
         )

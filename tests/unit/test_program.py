@@ -89,6 +89,13 @@ def test_an_error_is_one_line_that_says_what_to_do(installed: Path, verb: str) -
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("stack", ["..", ".", "", "../../etc", "a b\n"])
+def test_a_path_is_no_stack(installed: Path, stack: str) -> None:
+    done = subprocess.run([OLDEST, installed, "unlock", stack], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is on this host" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["boot", "credentials", "mounts", "program", "survey", "observed"])
 def test_every_module_imports_on_the_oldest_python(installed: Path, name: str) -> None:
     code = f"import {program.PACKAGE}.{name}"

@@ -304,6 +304,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("secrets.files", tree("secrets", "web/password", path="/opt/batten/small/secrets/web/other")),
     ("secrets.mount", mount_of("/run/secrets", RW=True)),
     ("secrets.mount", mount_of("/run/secrets", Source="/opt/batten/small/secrets/store")),
+    ("secrets.mount", mount_of("/run/secrets", Source="/srv/secrets/web")),
     ("secrets.mount", mount(service="migrate", Source="/opt/batten/small/secrets", Destination="/run/secrets")),
     ("daemon.live-restore", field("info", LiveRestoreEnabled=False)),
     ("daemon.userland-proxy", lambda live: dataclasses.replace(live, daemon={})),

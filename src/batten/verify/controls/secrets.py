@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
@@ -51,7 +52,8 @@ def files(expected: StackPlan, live: LiveHost) -> Verdict:
 @control("secrets.mount", "The service sees only its own secrets, read-only")
 def mount(expected: ServicePlan, live: LiveContainer) -> Verdict:
     found = [one for one in live.inspect.get("Mounts") or () if "/secrets" in str(one.get("Source", ""))]
-    unplanned = [one["Source"] for one in found if not str(one["Source"]).endswith(f"/secrets/{live.service}")]
+    planned = re.compile(rf"/opt/batten/[^/]+/secrets/{re.escape(live.service or '')}")
+    unplanned = [str(one["Source"]) for one in found if not planned.fullmatch(str(one["Source"]))]
     if unplanned:
         return fails(f"mounts {', '.join(unplanned)}")
     if not expected.secrets:
