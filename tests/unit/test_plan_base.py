@@ -137,3 +137,9 @@ def test_environment_and_commands_in_both_forms() -> None:
 def test_what_is_not_understood_is_refused(raw: object, says: str) -> None:
     with pytest.raises(BattenError, match=says):
         parse_base(raw, "c", {})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".hidden", "a b", "$x", "a\n", ""])
+def test_a_service_name_is_a_directory_name(name: str) -> None:
+    with pytest.raises(BattenError, match="cannot be a service's name"):
+        parse_base({"services": {name: {"image": "a"}}}, "compose.yaml", {})

@@ -75,6 +75,8 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
     always = []
     for name, value in document["services"].items():
         here = at.key("services").key(name)
+        if not _SERVICE.fullmatch(str(name)):  # it becomes the name of directories, too
+            raise here.error(f"{name!r} cannot be a service's name", "use letters, digits, ., - and _")
         _check_shape(value, here)
         if "extends" in value:
             raise here.error(
@@ -95,6 +97,7 @@ def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: 
     )
 
 
+_SERVICE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")  # Compose's schema, but for a dot in front
 _LIST = ((list,), "a list")
 _MAPPING = ((Mapping,), "a mapping")
 _EITHER = ((list, Mapping), "a list or a mapping")
