@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks (xdist/remote.py)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests share hosts and often are a story; scenarios and linters stand alone."""
     for item in items:
