@@ -14,7 +14,7 @@ SWARM_KEYS = ("deploy",)
 SWARM_TOP_LEVEL = ("configs", "secrets")
 DEVELOPMENT_PASSWORD = re.compile(r"dev-(postgres|app|stackauth|clickhouse|cron|grafana)|ZGV2LWRldi")
 CREDENTIAL = re.compile(r"(PASSWORD|SECRET|TOKEN|API_KEY|PRIVATE_KEY)(?!.*_FILE$)")
-INTERNAL = {"app", "data", "monitoring"}
+INTERNAL = {"app", "data", "metrics", "monitoring"}
 # Who may open connections to the outside, and why.
 EGRESS = {"stack-auth"}
 EGRESS_MANAGED = EGRESS | {"pgbouncer", "postgres-exporter"}
@@ -104,6 +104,8 @@ def test_networks_by_need(variants: dict[str, Variant]) -> None:
         assert members.get("egress", set()) <= allowed, variant.name
         assert "caddy" not in members["data"], variant.name
         assert not members["data"] & {"grafana", "loki", "alloy", "prometheus"}, variant.name
+        # Who is asked for metrics reaches no admin page.
+        assert members.get("monitoring", set()) <= {"grafana", "loki", "alloy", "prometheus"}, variant.name
 
 
 def test_no_key_that_only_swarm_reads(variants: dict[str, Variant]) -> None:

@@ -123,4 +123,6 @@ def test_a_digest_depends_on_key_names_and_contents() -> None:
 
     same = digest(b"k", {"a": b"1", "b": b"2"})
     assert same == digest(b"k", {"b": b"2", "a": b"1"})
-    assert len({same, digest(b"K", {"a": b"1", "b": b"2"}), digest(b"k", {"a": b"1b", "": b"2"}), digest(b"k", {})}) == 4
+    assert (
+        len({same, digest(b"K", {"a": b"1", "b": b"2"}), digest(b"k", {"a": b"1b", "": b"2"}), digest(b"k", {})}) == 4
+    )

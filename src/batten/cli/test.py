@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     chosen = [stage for stage in STAGES if not args.stages or stage in args.stages]
     folders = [STAGES[stage] for stage in chosen if (root / STAGES[stage]).is_dir()]
     options = [*(["-k", args.expression] if args.expression else []), *(["-x"] if args.first else [])]
-    # Hosts mostly wait, so three workers keep two processors busy. What takes longest begins first;
-    # tests/conftest.py says what stays together.
-    parallel = ["--numprocesses=3", "--dist=loadgroup", "--no-loadscope-reorder"]
+    # Hosts mostly wait, so three workers keep two processors busy. A file's tests share hosts and stay on one worker;
+    # what takes longest begins first.
+    parallel = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     timing = Timing()
     with _standard_output_is_standard_error(args.json):
         if set(chosen) & set(NEED_RIG):
