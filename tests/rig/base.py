@@ -64,7 +64,14 @@ def layer(kind: str, parent: str, extra: Sequence[str] = ()) -> str:
 def _debootstrap(name: str, here: machine.Machine) -> None:
     with step(f"{name} (debootstrap)"), tempfile.TemporaryDirectory(prefix="batten-rig-") as scratch:
         root = Path(scratch) / "root"
-        _run("debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root), here.mirror)
+        _run(
+            "debootstrap",
+            "--variant=minbase",
+            "--include=ca-certificates",
+            SUITE,
+            str(root),
+            *([here.mirror] if here.mirror else []),
+        )
         _import(root, f"{name}-raw")
         context = Path(scratch) / "context"
         (context / "certificates").mkdir(parents=True)

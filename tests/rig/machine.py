@@ -48,7 +48,7 @@ def debian_mirror(sources: dict[str, str]) -> str:
 
     Reads one-line (`.list`) and deb822 (`.sources`) files, sources.list(5). Only archives whose path ends in
     `/debian` count: security and third-party archives hold no `trixie` to install from. Without one (on Ubuntu, say)
-    it is Debian's own public name.
+    it is empty: debootstrap then takes its own default.
     """
     for name, text in sources.items():
         uris = _deb822_uris(text) if name.endswith(".sources") else _one_line_uris(text)
