@@ -53,9 +53,11 @@ services:
     restart: "no"
 volumes: {{data: {{}}}}
 """
+# However slow the machine: the address comes up after it was tried in vain.
 LATE_UNIT = f"""
 [Service]
-ExecStart=/bin/sh -c "sleep {LATE_SECONDS}; ip address add {ADDRESS}/32 dev lo"
+ExecStart=/bin/sh -c "until journalctl -b -q -u batten-stack@demo | grep -q 'late: '; do sleep 1; done; \\
+  sleep {LATE_SECONDS}; ip address add {ADDRESS}/32 dev lo"
 [Install]
 WantedBy=multi-user.target
 """

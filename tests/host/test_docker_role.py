@@ -29,7 +29,8 @@ class Role:
         self.host = host
         self.inventory = directory / "hosts.yml"
         self.inventory.write_text(
-            f"stack: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, docker_source: distro}}}}}}"
+            f"stack: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, docker_source: distro}}}}, "
+            "vars: {stack_name: app, stack_build: host}}"
         )
 
     def run(self, *, check: bool = False, **variables: Any) -> dict[str, Any]:
