@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rig import base, hosts, machine, registry
+from tests.rig import base, hosts, machine, networks, registry
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(scenario: str) -> None:
     """Run `molecule test`; what it printed last is the failure's message."""
+    # molecule would make a network that is missing, without the rig's subnets.
+    for network in (networks.PUBLIC, networks.VPC):
+        networks.ensure(network)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
