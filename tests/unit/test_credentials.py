@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,8 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackPaths:
-    program = tmp_path / "bin" / "systemd-creds"
-    program.parent.mkdir()
-    program.write_text(SYSTEMD_CREDS)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callable[[str, str], None]) -> StackPaths:
+    fake_program("systemd-creds", SYSTEMD_CREDS)
     monkeypatch.setenv("RECORD", str(tmp_path / "record"))
     monkeypatch.setattr(mounts, "ensure", lambda path, check: False)
     return StackPaths("demo", str(tmp_path / "host"))
