@@ -31,7 +31,8 @@ def kill(shop: Shop, point: str, **variables: object) -> None:
     shop.host.run(words, timeout=60)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    assert not shop.works()
+    # A killed process answers kill -0 until its parent has reaped it.
+    wait_until(lambda: not shop.works(), "the end of the killed run")
 
 
 def test_a_first_run_killed_at_seven_points_converges(shop: Shop) -> None:
