@@ -6,32 +6,62 @@ somewhere else; ``delivery.py`` turns values into files.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import secrets
-import string
-import subprocess
-import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import atomic, delivery, mounts
+from . import atomic, delivery, generators, mounts, systemd_creds
 from .errors import BattenError
+from .lock import now
 from .paths import PROGRAM, StackPaths
 
+ENTERING, LEAVING = "entering", "leaving"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
-_ALPHANUMERIC = string.ascii_letters + string.digits
 _KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
+class Other:
+    """The second value of a secret that changes hands. ``phase`` is ENTERING, when what checks it has to accept it and
+    nobody uses it yet, or LEAVING, when it was the current one and somebody may still use it."""
+
+    value: str
+    phase: str
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """What ``secrets.cred`` holds: the values, and the key of this stack's digests. Part of every backup."""
+    """What ``secrets.cred`` holds: the values, and the key of this stack's digests. Part of every backup.
+
+    ``users`` are the login roles that go with the values of alternating PostgreSQL roles; ``versions`` are Infisical's
+    of the values, where it has them; ``made`` are the times of the values, as :func:`lock.now` writes them.
+    """
 
     digest_key: bytes
     values: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Other] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
+
+    def having(self, values: Mapping[str, str], at: str = "") -> Bundle:
+        """Return this bundle with ``values`` laid over its own, made ``at`` (default: now)."""
+        return replace(self, values={**self.values, **values}, made={**self.made, **dict.fromkeys(values, at or now())})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON. Holds every value: for sealing and for encrypted backups alone."""
+        others = {name: dict(other.__dict__) for name, other in self.others.items()}
+        return {**self.__dict__, "digest_key": self.digest_key.hex(), "others": others}
+
+
+def from_json(stored: Mapping[str, Any]) -> Bundle:
+    """Return the bundle that :meth:`Bundle.to_json` gave, of this version or an older one."""
+    others = {name: Other(**other) for name, other in stored.get("others", {}).items()}
+    rest = {key: stored[key] for key in ("values", "users", "versions", "made") if key in stored}
+    return Bundle(bytes.fromhex(stored["digest_key"]), others=others, **rest)
 
 
 @dataclass(frozen=True)
@@ -43,50 +73,71 @@ class Delivery:
     digests: dict[str, str]
 
 
-def generate(rule: Mapping[str, Any]) -> str:
-    """Make one value. ``rule`` is ``{"generator": NAME, "length": N}``, N being 32 unless given.
-
-    ``alnum`` and ``password`` have N characters, of A-Z a-z 0-9 or of the rule's ``alphabet``; ``hex``, ``base64`` and
-    ``base64url`` (unpadded) encode N random bytes; ``uuid`` is a version 4.
-    """
-    generator, length = rule["generator"], rule.get("length") or 32
-    if generator in ("alnum", "password"):
-        return "".join(secrets.choice(rule.get("alphabet") or _ALPHANUMERIC) for _ in range(length))
-    if generator == "uuid":
-        return str(uuid.uuid4())
-    raw = secrets.token_bytes(length)
-    if generator == "hex":
-        return raw.hex()
-    if generator == "base64":
-        return base64.b64encode(raw).decode()
-    if generator == "base64url":
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-    known = "alnum, password, hex, base64, base64url, uuid"
-    raise BattenError(f"unknown generator {generator}", "secrets", f"use one of {known}, or hand the value in")
-
-
 def resolve(
     paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle, coming: Collection[str] = ()
 ) -> tuple[Bundle, list[str]]:
-    """Return the bundle with every value that ``rules`` names, and the names made now. No value is ever made twice.
+    """Return the bundle with every value that ``rules`` names, and the names made now.
 
-    A rule without a ``generator`` (``{"from": VARIABLE}``) stands for a value that a person hands in. ``coming`` names
-    those that check mode has not handed in; anything stands for them.
+    No value is ever made twice, but for certificates that are due. A rule without a ``generator``
+    (``{"from": VARIABLE}``) stands for a value that a person hands in. ``coming`` names those that check mode has not
+    handed in; anything stands for them.
     Raises BattenError naming the values that a person must give.
     """
     missing = [name for name in sorted(rules) if name not in bundle.values]
-    asked = [name for name in missing if rules[name].get("generator", "provided") == "provided"]
+    asked = [name for name in missing if provided(rules[name])]
     if lacking := [name for name in asked if name not in coming]:
-        variables = ", ".join(str(rules[name].get("from") or name) for name in lacking)
-        sample = json.dumps(dict.fromkeys(lacking, "..."))
-        raise BattenError(
-            f"no value was given for {', '.join(lacking)}",
-            f"stack {paths.stack}",
-            f"set {variables} in the inventory, under ansible-vault; or as root on this host, "
-            f"{sample} on standard input of: python3 {PROGRAM} put {paths.stack}",
-        )
-    made = {name: "coming" if name in asked else generate(rules[name]) for name in missing}
-    return Bundle(bundle.digest_key, {**bundle.values, **made}), missing
+        raise _not_given(paths, rules, lacking)
+    wanted = {
+        name: rules[name] for name in rules if name in missing or generators.due(name, rules[name], bundle.values)
+    }
+    made: dict[str, str] = {}
+    for name in generators.in_order(wanted):
+        rule = wanted[name]
+        known = {**bundle.values, **made}
+        made.update({name: "coming"} if name in asked else generators.generate(name, rule, known))
+    return (bundle.having(made) if made else bundle), sorted(wanted)
+
+
+def provided(rule: Mapping[str, Any]) -> bool:
+    """Return whether a person has to give this value: it cannot be made."""
+    return bool(rule.get("generator", "provided") == "provided")
+
+
+def accounts(bundle: Bundle, name: str, role: str) -> list[tuple[str, str]]:
+    """Return the ``(login role, password)`` pairs to accept for alternating ``role``, the current one first."""
+    user = bundle.users.get(name) or alternate(role, "")
+    pairs = [(user, bundle.values[name])]
+    if name in bundle.others:
+        pairs.append((alternate(role, user), bundle.others[name].value))
+    return pairs
+
+
+def alternate(role: str, user: str) -> str:
+    """Return the login role of ``role`` that is not ``user``."""
+    return f"{role}_b" if user == f"{role}_a" else f"{role}_a"
+
+
+def delivered(bundle: Bundle, rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return all that a template may name: every value, and for what changes hands without a gap
+
+    - ``NAME.user``, the login role of the current value, and ``NAME.userlist``, the lines of PgBouncer's user list for
+      every account to accept (``rotation`` postgres_role);
+    - ``NAME.acl``, the passwords to accept as Redis's ACL writes them, ``>one >two`` (``rotation`` redis; redis.io,
+      "ACL", "Key permissions": a ``>`` adds a password to the user's list).
+    """
+    found = dict(bundle.values)
+    for name, rule in rules.items():
+        if name not in bundle.values:
+            continue
+        if rule.get("rotation") == "postgres_role":
+            pairs = accounts(bundle, name, rule["role"])
+            quoted = delivery.ENCODINGS["pgbouncer"]
+            found[f"{name}.user"] = pairs[0][0]
+            found[f"{name}.userlist"] = "\n".join(f"{quoted(user)} {quoted(value)}" for user, value in pairs)
+        if rule.get("rotation") == "redis":
+            other = [bundle.others[name].value] if name in bundle.others else []
+            found[f"{name}.acl"] = " ".join(f">{value}" for value in [bundle.values[name], *other])
+    return found
 
 
 def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Collection[str] = ()) -> Delivery:
@@ -103,7 +154,7 @@ def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Col
         if made or not paths.credentials.exists():
             save(paths, bundle)
         atomic.write_json(paths.secrets_spec, spec)
-    wanted = delivery.consumers(spec["deliveries"], bundle.values)
+    wanted = delivery.consumers(spec["deliveries"], delivered(bundle, spec["generate"]))
     if mounts.ensure(paths.secrets, check):
         changes.append("memory mount: mounted")
     _fits(wanted)
@@ -127,10 +178,10 @@ def put(paths: StackPaths, given: Any) -> list[str]:
     ):
         raise BattenError("standard input is not {NAME: value}", "put", 'type: {"api_key": "..."} with non-empty texts')
     bundle = load(paths)
-    changed = sorted(name for name, value in given.items() if bundle.values.get(name) != value)
+    changed = {name: value for name, value in given.items() if bundle.values.get(name) != value}
     if changed:
-        save(paths, Bundle(bundle.digest_key, {**bundle.values, **given}))
-    return changed
+        save(paths, bundle.having(changed))
+    return sorted(changed)
 
 
 def load(paths: StackPaths) -> Bundle:
@@ -141,48 +192,40 @@ def load(paths: StackPaths) -> Bundle:
     if not paths.credentials.exists():
         if paths.secrets_spec.exists():
             raise _gone(paths)
-        return Bundle(secrets.token_bytes(_KEY_BYTES))
-    plain = _systemd_creds("decrypt", paths, paths.credentials.read_bytes())
-    stored = json.loads(plain)
-    return Bundle(bytes.fromhex(stored["digest_key"]), stored["values"])
+        return empty()
+    return from_json(systemd_creds.read(paths.credentials, _sealed_name(paths)))
+
+
+def empty() -> Bundle:
+    """Return a bundle without values, and with a new key."""
+    return Bundle(secrets.token_bytes(_KEY_BYTES))
 
 
 def save(paths: StackPaths, bundle: Bundle) -> None:
-    """Encrypt and write the bundle. Plain text goes through a pipe, never through a file."""
-    stored = {"digest_key": bundle.digest_key.hex(), "values": dict(bundle.values)}
-    sealed = _systemd_creds("encrypt", paths, json.dumps(stored, sort_keys=True).encode())
+    """Encrypt and write the bundle."""
     atomic.make_directory(paths.var, 0o700)
     atomic.make_directory(paths.state, 0o700)
-    atomic.write(paths.credentials, sealed, 0o600)
+    systemd_creds.write(paths.credentials, _sealed_name(paths), bundle.to_json())
+
+
+def _sealed_name(paths: StackPaths) -> str:
+    return f"batten-{paths.stack}"
+
+
+def _not_given(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], lacking: list[str]) -> BattenError:
+    variables = ", ".join(str(rules[name].get("from") or name) for name in lacking)
+    sample = json.dumps(dict.fromkeys(lacking, "..."))
+    return BattenError(
+        f"no value was given for {', '.join(lacking)}",
+        f"stack {paths.stack}",
+        f"set {variables} in the inventory, under ansible-vault; or as root on this host, "
+        f"{sample} on standard input of: python3 {PROGRAM} put {paths.stack}",
+    )
 
 
 def _gone(paths: StackPaths) -> BattenError:
     fix = f"restore it from a backup; to begin with new values instead: rm {paths.secrets_spec}, then run site.yml"
     return BattenError(f"no credentials of stack {paths.stack} are on this host", str(paths.credentials), fix)
-
-
-def _systemd_creds(verb: str, paths: StackPaths, text: bytes) -> bytes:
-    """Run ``systemd-creds VERB`` on ``text``.
-
-    ``auto`` seals with the TPM where there is one and with the host key. An empty ``--tpm2-pcrs`` binds to no boot
-    measurement: with the default, PCR 7, an update of the firmware would lose every value (systemd-creds(1)).
-    """
-    command = ["systemd-creds", verb, f"--name=batten-{paths.stack}"]
-    if verb == "encrypt":
-        command += ["--with-key=auto", "--tpm2-pcrs="]
-    try:
-        done = subprocess.run([*command, "-", "-"], input=text, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise BattenError("systemd-creds is missing", "this host", "install systemd 250 or newer") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
-        fix = (
-            "as root, see: systemd-creds setup"
-            if verb == "encrypt"
-            else "the file was sealed on another host or damaged: restore it from a backup"
-        )
-        raise BattenError(f"systemd-creds cannot {verb} the credentials: {said}", str(paths.credentials), fix)
-    return done.stdout
 
 
 def _fits(wanted: Mapping[str, delivery.Consumer]) -> None:

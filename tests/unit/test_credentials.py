@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import credentials, mounts
+from ansible_collections.batten.core.plugins.module_utils import credentials, generators, mounts
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
@@ -147,14 +147,14 @@ def test_when_it_cannot_be_sealed_the_reason_is_given_and_nothing_is_left(paths:
     ],
 )
 def test_generators(rule: dict[str, object], holds: object) -> None:
-    values = {credentials.generate(rule) for _ in range(20)}
+    values = {generators.generate("it", rule, {})["it"] for _ in range(20)}
     assert len(values) == 20
     assert all(holds(value) for value in values)  # type: ignore[operator]
 
 
 def test_an_unknown_generator_is_refused() -> None:
     with pytest.raises(BattenError, match="unknown generator dice"):
-        credentials.generate({"generator": "dice"})
+        generators.generate("it", {"generator": "dice"}, {})
 
 
 def test_what_would_not_fit_in_memory_is_refused(paths: StackPaths) -> None:
