@@ -379,6 +379,13 @@ def test_a_private_port_is_on_the_vpc_address_only(tmp_path: Path) -> None:
     assert plan_stack(small(tmp_path, services, definition), HOST)[0].services["db"].ports == ()
 
 
+def test_a_loopback_port_is_for_the_host_alone_whatever_addresses_it_has(tmp_path: Path) -> None:
+    services = {"db": {"image": "postgres:17"}}
+    port = {"target": 5432, "published": 6000, "publish_on": "loopback"}
+    made, _ = plan_stack(small(tmp_path, services, {"services": {"db": {"ports": [port]}}}), HOST)
+    assert [(one.address, one.published) for one in made.services["db"].ports] == [("127.0.0.1", 6000)]
+
+
 def test_a_service_that_reads_its_secrets_at_every_use_needs_nothing_after_a_change(tmp_path: Path) -> None:
     services = {"db": {"image": "odd/thing:1"}}
     for own, wanted in (({}, None), ({"reload": []}, ()), ({"reload": ["SIGNAL", "HUP"]}, ("SIGNAL", "HUP"))):

@@ -25,7 +25,8 @@ SERVICE::
     networks: [app, data]         # replaces the base's networks
     egress: true                  # may open connections to the outside: joins the network `egress`
     ports: [{target: 443, published: 443, protocol: tcp, publish_on: public}]   # instead of the base's
-                                  # public: the host's own public addresses; private: the VPC address
+                                  # public: the host's own public addresses; private: the VPC address;
+                                  # loopback: 127.0.0.1, for the host itself and for tunnels
     environment: {NAME: value}    # null removes the base's variable; ${NAME} as in the base
     command: [...]                # replaces the base's; ${NAME} as in the base
     command_add: [...]            # added at the end
@@ -138,7 +139,7 @@ _SERVICE = Record(
                     "target": schema.integer(1, 65535),
                     "published": schema.integer(1, 65535),
                     "protocol": schema.choice("tcp", "udp"),
-                    "publish_on": schema.choice("public", "private"),
+                    "publish_on": schema.choice("public", "private", "loopback"),
                 },
                 required=("target",),
             )
@@ -181,12 +182,12 @@ _FILE = Record({**_RAW, "targets": Record(dict.fromkeys(SECTIONS, _SECTION))})
 
 @dataclass(frozen=True)
 class PublicPort:
-    """A port to publish, on the host's public addresses or on its private one."""
+    """A port to publish, on the host's public addresses, on its private one, or for the host alone."""
 
     target: int
     published: int
     protocol: str = "tcp"
-    publish_on: Literal["public", "private"] = "public"
+    publish_on: Literal["public", "private", "loopback"] = "public"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Every container, network and volume that batten makes carries labels that start so.
 LABEL_PREFIX = "io.batten."
+LOOPBACK = "127.0.0.1"
 _NOTHING = ServiceDefinition()
 
 
@@ -204,6 +205,8 @@ def _image(settings: StackSettings, base: Base, name: str) -> str:
 
 
 def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity) -> list[Port]:
+    if wanted.publish_on == "loopback":
+        return [Port(wanted.target, wanted.published, LOOPBACK, wanted.protocol)]
     addresses = _addresses(wanted, settings, capacity)
     for address in addresses:
         if capacity.addresses and address not in capacity.addresses:
