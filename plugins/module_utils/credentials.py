@@ -98,6 +98,12 @@ def resolve(
     return (bundle.having(made) if made else bundle), sorted(wanted)
 
 
+def lost(paths: StackPaths, names: Collection[str]) -> list[str]:
+    """Return those of ``names`` that were delivered from this host before."""
+    spec: dict[str, Any] = atomic.read_json(paths.secrets_spec, {"generate": {}})
+    return sorted(set(names) & set(spec["generate"]))
+
+
 def provided(rule: Mapping[str, Any]) -> bool:
     """Return whether a person has to give this value: it cannot be made."""
     return bool(rule.get("generator", "provided") == "provided")

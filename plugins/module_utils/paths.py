@@ -78,6 +78,16 @@ class StackPaths:
         return self.state / "secrets.cred"
 
     @property
+    def access(self) -> Path:
+        """How this stack reaches Infisical, encrypted."""
+        return self.state / "infisical.cred"
+
+    @property
+    def refreshed(self) -> Path:
+        """What the last look at Infisical found, without values."""
+        return self.state / "refreshed.json"
+
+    @property
     def secrets_spec(self) -> Path:
         """What is delivered to whom, without values; read at boot."""
         return self.state / "secrets.json"
