@@ -6,8 +6,8 @@
      "managed": {"host", "port", "database", "user", "password_secret", "ca_file"} or null,  or elsewhere
      "client_image": IMAGE,             whose psql talks to a managed server
      "superuser": ROLE, "superuser_secret": SECRET or null,
-     "roles": {ROLE: {"secret": SECRET, "member_of": [ROLE, ...], "connection_limit": N}},    the last two optional
-     "databases": {DATABASE: {"owner": ROLE}}}
+     "roles": {ROLE: {"secret": SECRET, "member_of": [ROLE, ...], "connection_limit": N, "alternate": BOOLEAN}},
+     "databases": {DATABASE: {"owner": ROLE}}}           only "secret" of a role has to be there
 
 SECRET names a value of the stack's credentials. A password reaches the server as a SCRAM verifier, made here. Nothing
 is ever dropped, and roles that ``spec`` does not name are left alone.
@@ -15,6 +15,8 @@ is ever dropped, and roles that ``spec`` does not name are left alone.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -27,104 +29,81 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import atomic, credentials, mounts, scram
+from . import atomic, credentials, mounts
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import StackPaths
+from .postgres_roles import differences, logins, script
 
+# One query over catalogs that all databases share. pg_shdepend tells who owns things in which database (manual, 51.47).
 _STATE = """
 SELECT json_build_object(
   'roles', (SELECT json_object_agg(role.rolname, json_build_object(
       'password', {password}, 'login', role.rolcanlogin, 'connection_limit', role.rolconnlimit,
-      'member_of', (SELECT coalesce(json_agg(parent.rolname), '[]')
-        FROM pg_auth_members AS link JOIN pg_roles AS parent ON parent.oid = link.roleid WHERE link.member = role.oid)))
-    FROM {table} AS role),
+      'settings', coalesce(role.rolconfig, '{{}}'), 'mark', shobj_description(role.oid, 'pg_authid'),
+      'sessions', (SELECT count(*) FROM pg_stat_activity AS session WHERE session.usesysid = role.oid),
+      'member_of', (SELECT coalesce(json_agg(DISTINCT parent.rolname), '[]')
+        FROM pg_auth_members AS link JOIN pg_roles AS parent ON parent.oid = link.roleid WHERE link.member = role.oid),
+      'owns_in', (SELECT coalesce(json_agg(DISTINCT coalesce(place.datname, current_database())), '[]')
+        FROM pg_shdepend AS link LEFT JOIN pg_database AS place ON place.oid = link.dbid
+        WHERE link.refclassid = 'pg_authid'::regclass AND link.refobjid = role.oid AND link.deptype = 'o'
+        AND (place.datallowconn OR link.dbid = 0))))
+    FROM pg_roles AS role),
   'databases', (SELECT json_object_agg(datname, pg_get_userbyid(datdba)) FROM pg_database));
+"""
+_SESSIONS = """
+SELECT coalesce(json_object_agg(name, number), '{}') FROM
+  (SELECT usename AS name, count(*) AS number FROM pg_stat_activity WHERE usename IS NOT NULL GROUP BY 1) AS found;
 """
 
 
-@dataclass(frozen=True)
-class Statement:
-    """One thing to do: the SQL, which may hold a verifier, and words for people, which do not."""
-
-    sql: str
-    what: str
-
-
-def differences(
-    state: Mapping[str, Any], spec: Mapping[str, Any], passwords: Mapping[str, str], visible: bool = True
-) -> list[Statement]:
-    """Return what makes ``state`` (what the server has) as ``spec`` says, in order; nothing when it is already.
-
-    ``passwords`` are by role. ``visible`` says whether the server shows verifiers; where it does not, a password is set
-    only when its role is made.
-    """
-    found: list[Statement] = []
-    for role, password in sorted(passwords.items()):
-        wanted = spec["roles"].get(role, {})
-        limit = wanted.get("connection_limit")
-        present = state["roles"].get(role)
-        name = identifier(role)
-        if present is None:
-            limited = "" if limit is None else f" CONNECTION LIMIT {int(limit)}"
-            found.append(
-                Statement(
-                    f"CREATE ROLE {name} LOGIN{limited} PASSWORD '{scram.verifier(password)}'", f"role {role}: made"
-                )
-            )
-        else:
-            if visible and not scram.matches(present["password"], password):
-                sql = f"ALTER ROLE {name} PASSWORD '{scram.verifier(password)}'"
-                found.append(Statement(sql, f"role {role}: password set"))
-            if not present["login"]:
-                found.append(Statement(f"ALTER ROLE {name} LOGIN", f"role {role}: may log in"))
-            if limit is not None and limit != present["connection_limit"]:
-                sql = f"ALTER ROLE {name} CONNECTION LIMIT {int(limit)}"
-                found.append(Statement(sql, f"role {role}: connection limit {limit}"))
-        parents = set(wanted.get("member_of") or ()) - set(present["member_of"] if present else ())
-        found += [
-            Statement(f"GRANT {identifier(parent)} TO {name}", f"role {role}: member of {parent}")
-            for parent in sorted(parents)
-        ]
-    for database, wanted in sorted(spec["databases"].items()):
-        owner = wanted["owner"]
-        name = identifier(database)
-        # Who is no superuser gives a database only to a role that it can take on (PostgreSQL manual, CREATE DATABASE).
-        take_on = "" if visible else f"GRANT {identifier(owner)} TO CURRENT_USER;\n"
-        if database not in state["databases"]:
-            sql = f"{take_on}CREATE DATABASE {name} OWNER {identifier(owner)}"
-            found.append(Statement(sql, f"database {database}: made for {owner}"))
-        elif state["databases"][database] != owner:
-            sql = f"{take_on}ALTER DATABASE {name} OWNER TO {identifier(owner)}"
-            found.append(Statement(sql, f"database {database}: owned by {owner}"))
+def accepted(bundle: credentials.Bundle, spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the passwords of all login roles that the server has to accept."""
+    found: dict[str, str] = {}
+    for role, wanted in spec["roles"].items():
+        value = _value(bundle.values, wanted["secret"])
+        found.update(credentials.accounts(bundle, wanted["secret"], role) if wanted.get("alternate") else {role: value})
+    if spec.get("superuser_secret") and not spec.get("managed"):
+        found[spec["superuser"]] = _value(bundle.values, spec["superuser_secret"])
     return found
-
-
-def identifier(name: str) -> str:
-    """Quote an SQL identifier (PostgreSQL manual, 4.1.1)."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def ensure(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths, check: bool = False) -> list[str]:
     """Make roles and databases as ``spec`` says; return what changed, in words. Needs a server that answers.
 
-    Reads first: a second call does nothing. Raises BattenError with the server's own message.
+    Reads first: a second call does nothing. Of a role that may not go yet, because it has sessions, the words tell
+    (``postgres_roles.waits``), and a later call finishes it. Raises BattenError with the server's own message.
     """
-    values = credentials.load(paths).values
-    passwords = {role: _value(values, wanted["secret"]) for role, wanted in spec["roles"].items()}
-    if spec.get("superuser_secret") and not spec.get("managed"):
-        passwords[spec["superuser"]] = _value(values, spec["superuser_secret"])
-    with _client(docker, project, spec, paths, values) as client:
-        visible = not spec.get("managed")  # pg_authid is for superusers, and a managed server's administrator is none
-        query = _STATE.format(
-            password="role.rolpassword" if visible else "NULL", table="pg_authid" if visible else "pg_roles"
-        )
-        database = spec["managed"]["database"] if spec.get("managed") else "postgres"
-        state = json.loads(_psql(client, database, query))
-        statements = differences(state, spec, passwords, visible)
-        if statements and not check:
-            _psql(client, database, ";\n".join(each.sql for each in statements) + ";\n")
+    bundle = credentials.load(paths)
+    passwords = accepted(bundle, spec)
+    managed = spec.get("managed")
+    # pg_authid is for superusers, and a managed server's administrator is none.
+    marks = {login: _mark(bundle.digest_key, login, word) for login, word in passwords.items()} if managed else None
+    with _client(docker, project, spec, paths, bundle.values) as client:
+        database = managed["database"] if managed else "postgres"
+        statements = differences(json.loads(_psql(client, database, _state_query(not managed))), spec, passwords, marks)
+        if any(each.sql for each in statements) and not check:
+            _psql(client, database, script(statements))
     return [each.what for each in statements]
+
+
+def sessions(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths) -> dict[str, int]:
+    """Return how many sessions each role of ``spec`` that can have any has now; 0 for those without."""
+    with _client(docker, project, spec, paths, credentials.load(paths).values) as client:
+        database = spec["managed"]["database"] if spec.get("managed") else "postgres"
+        found = json.loads(_psql(client, database, _SESSIONS))
+    names = {name for role, wanted in spec["roles"].items() for name in (role, *logins(role, wanted))}
+    return {name: int(found.get(name, 0)) for name in sorted(names)}
+
+
+def _state_query(visible: bool) -> str:
+    verifier = "(SELECT rolpassword FROM pg_authid WHERE pg_authid.oid = role.oid)"
+    return _STATE.format(password=verifier if visible else "NULL")
+
+
+def _mark(key: bytes, login: str, password: str) -> str:
+    """Return what tells of another password and of nothing else: whoever reads it lacks the key."""
+    return hmac.new(key, f"{login}\0{password}".encode(), hashlib.sha256).hexdigest()
 
 
 def dump(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPaths, database: str) -> tuple[Path, str]:
