@@ -72,7 +72,7 @@ def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths)
     if options.check:
         return predict(payload, options, docker, paths)
     with lock.held(paths.lock):
-        return _converge(payload, options, docker, paths)
+        return converge(payload, options, docker, paths)
 
 
 def predict(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
@@ -97,7 +97,7 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
     return result
 
 
-def _converge(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
+def converge(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
     _need_engine(docker)
     result = Result(release.identity(payload), release.running(paths))
     good = release.last_good(paths)

@@ -81,9 +81,11 @@ def resolve(
     No value is ever made twice, but for certificates that are due. A rule without a ``generator``
     (``{"from": VARIABLE}``) stands for a value that a person hands in. ``coming`` names those that check mode has not
     handed in; anything stands for them.
-    Raises BattenError naming the values that a person must give.
+    Raises BattenError naming the values that a person must give, or one that is not what its rule says.
     """
     missing = [name for name in sorted(rules) if name not in bundle.values]
+    for name in rules.keys() - missing:
+        generators.check(name, rules[name], bundle.values[name])
     asked = [name for name in missing if provided(rules[name])]
     if lacking := [name for name in asked if name not in coming]:
         raise _not_given(paths, rules, lacking)
