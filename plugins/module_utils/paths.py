@@ -88,6 +88,11 @@ class StackPaths:
         return self.state / "refreshed.json"
 
     @property
+    def metrics(self) -> Path:
+        """For node_exporter's textfile collector (``--collector.textfile.directory``)."""
+        return self._at(f"run/batten/metrics/{self.stack}.prom")
+
+    @property
     def secrets_spec(self) -> Path:
         """What is delivered to whom, without values; read at boot."""
         return self.state / "secrets.json"

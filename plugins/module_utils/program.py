@@ -34,7 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "shutdown": (_shutdown, "stop the stack in reverse order, each service with its own signal and grace"),
         "observe": (_observe, "print what runs, as JSON"),
         "compare": (_compare, "print how what runs differs from the release, as JSON; changes nothing"),
+        "sync": (_sync, "bring what was changed in Infisical to its consumers; finish rotations that wait"),
+        "access": (_access, "keep how to reach Infisical, JSON on standard input; prints changed or unchanged"),
         "put": (_put, "keep secret values, JSON {name: value} on standard input; prints the names that changed"),
+        "backup": (_backup, "make an encrypted backup now; prints what was made, as JSON"),
+        "restore": (_restore, "judge and keep a backup from standard input; use: batten restore"),
+        "admin": (_admin, "print the administrator's password of Infisical, as JSON"),
     }
     parser = argparse.ArgumentParser(prog="batten-host", description="What batten does on a host.")
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -46,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb == "version":
             _say(digest(Path(sys.argv[0]).read_bytes()))
             return 0
-        return verbs[options.verb][0](_paths(options.stack))
+        # A restore comes onto a host that knows nothing of the stack yet.
+        paths = StackPaths(options.stack) if options.verb == "restore" else _paths(options.stack)
+        return verbs[options.verb][0](paths)
     except BattenError as error:
         line = ". ".join(part.strip() for part in str(error).splitlines())
         sys.stderr.write(f"batten-host {options.verb}: {line}\n")
@@ -118,6 +125,35 @@ def _compare(paths: StackPaths) -> int:
     return 0
 
 
+def _sync(paths: StackPaths) -> int:
+    from . import access, metrics, release, rotation, sync
+    from .docker_api import Docker
+
+    docker = Docker()
+    payload = release.read(paths, release.running(paths) or "(none)")
+    finished = rotation.Rotation(docker, paths, say=_say).finish()
+    found = sync.Result()
+    if access.load(paths) is not None:
+        found = sync.Sync(paths, payload["secrets"]["generate"], docker, sync.vault(paths), say=_say).run()
+    for line in (*(f"{name}: rotation finished" for name in finished.finished), *found.changes):
+        _say(line)
+    if found.stale:
+        _say(f"not refreshed: {found.stale}")
+    metrics.write(paths, found, finished.waiting)
+    return 0
+
+
+def _access(paths: StackPaths) -> int:
+    from . import access
+
+    try:
+        given = json.load(sys.stdin)
+    except ValueError:
+        raise BattenError("standard input is not JSON", "access", 'type: {"url": "https://...", ...}') from None
+    _say("changed" if access.save(paths, access.from_json(given)) else "unchanged")
+    return 0
+
+
 def _put(paths: StackPaths) -> int:
     from .credentials import put
 
@@ -127,6 +163,39 @@ def _put(paths: StackPaths) -> int:
         raise BattenError("standard input is not JSON", "put", 'type: {"api_key": "..."}') from None
     for name in put(paths, given):
         _say(name)
+    return 0
+
+
+def _backup(paths: StackPaths) -> int:
+    from .backup import run
+    from .docker_api import Docker
+
+    def progress(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    _say(json.dumps(run(paths, Docker(), progress), sort_keys=True))
+    return 0
+
+
+def _restore(paths: StackPaths) -> int:
+    from . import age
+    from .docker_api import Docker
+    from .restore import asked, run
+
+    given = asked(sys.stdin.fileno())
+    age.ensure(check=False)
+    _say(json.dumps(run(paths, Docker(), sys.stdin.fileno(), given), sort_keys=True))
+    return 0
+
+
+def _admin(paths: StackPaths) -> int:
+    from .credentials import load
+
+    password = load(paths).values.get("admin_password")
+    if password is None:
+        raise BattenError("there is no administrator yet", f"stack {paths.stack}", "run site.yml")
+    _say(json.dumps({"password": password}))
     return 0
 
 

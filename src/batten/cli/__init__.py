@@ -26,6 +26,7 @@ VERBS = {
     "render": "the three layers as files, with no host",
     "up": "bring hosts to what the inventory says (site.yml), with live progress",
     "verify": "run the controls on the live hosts",
+    "rotate": "new values for secrets, while the stack keeps answering",
     "version": "the versions of batten and of what it stands on",
 }
 

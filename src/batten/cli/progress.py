@@ -90,8 +90,8 @@ def _indented(text: str, by: int = 2) -> list[str]:
 
 
 def change_lines(step: Step) -> list[str]:
-    """Return what a changed step did: the module's ``actions`` (in check mode ``pending``), else the task's name."""
-    actions = step.result.get("actions") or step.result.get("pending")
+    """Return what a changed step did: the module's ``actions``, ``pending`` or ``changes``, else the task's name."""
+    actions = step.result.get("actions") or step.result.get("pending") or step.result.get("changes")
     if isinstance(actions, list) and actions:
         return [f"{step.host}: {_action(action)}" for action in actions]
     return [f"{step.host}: {step.task}"]

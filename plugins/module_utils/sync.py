@@ -1,0 +1,235 @@
+"""A stack's values between Infisical and its host: look, compare, store and take over; changed ones reach consumers.
+
+Without an answer from Infisical the sealed copies are as good as before: a run goes on with them and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import access, atomic, credentials, generators, provision, rotation, store
+from .credentials import Bundle
+from .docker_api import Docker
+from .errors import BattenError
+from .infisical import Client, Listing, Place, Unreachable
+from .lock import now
+from .paths import StackPaths
+
+LOCAL = StackPaths("infisical")
+
+
+class Vault:
+    """One stack's place in Infisical. Logs in at the first request."""
+
+    def __init__(self, known: access.Access) -> None:
+        self.known = known
+        self.place = Place(known.project_id, known.environment, known.path)
+        self.client = Client(known.url, known.ca)
+        self._logged_in = False
+
+    def __str__(self) -> str:
+        return f"Infisical at {self.known.url}, {self.place}"
+
+    def listing(self, etag: str = "") -> Listing | None:
+        """Return all values; None when nothing has changed since ``etag``. Raises Unreachable or Refused."""
+        self._log_in()
+        return self.client.secrets(self.place, etag)
+
+    def push(self, values: Mapping[str, str]) -> dict[str, int]:
+        """Make Infisical hold ``values``; return the version of each."""
+        self._log_in()
+        there = self.client.create_missing(self.place, values).secrets
+        older = {name: value for name, value in values.items() if there[name].value != value}
+        updated = self.client.update(self.place, older) if older else {}
+        return {name: updated.get(name, there[name].version) for name in values}
+
+    def _log_in(self) -> None:
+        if not self._logged_in:
+            self.client.login(self.known.client_id, self.known.client_secret)
+            self._logged_in = True
+
+
+@dataclass
+class Result:
+    """What a look at Infisical came to; names only. ``stale`` says why the values could not be refreshed.
+
+    ``refused`` are the values of Infisical that did not work here, with their versions; the old ones are in use.
+    """
+
+    changes: list[str] = field(default_factory=list)
+    stale: str = ""
+    refused: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    rotations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def vault(paths: StackPaths) -> Vault:
+    """Return where this stack's values are. Raises BattenError where it has no access yet."""
+    known = access.load(paths)
+    if known is None:
+        fix = "run site.yml with its inventory; with infisical_mode: none the host keeps the values alone"
+        raise BattenError(f"stack {paths.stack} has no access to Infisical yet", str(paths.access), fix)
+    return Vault(known)
+
+
+def enroll(paths: StackPaths, host: str, url: str, check: bool) -> list[str]:
+    """Give this stack access to the Infisical of this very host; return what changed."""
+    if access.load(paths) is not None:
+        return []
+    if check:
+        return [f"login of {host} to Infisical: made"]
+    with Client(url) as client:
+        return provision.ensure(LOCAL, client, paths.stack, host, None, lambda new: access.save(paths, new))
+
+
+@dataclass
+class Sync:
+    """One look, and what follows from it. ``rules`` are the release's ``secrets.generate``.
+
+    ``coming`` are the names that a person hands in with this run, which only check mode has to be told.
+    """
+
+    paths: StackPaths
+    rules: store.Rules
+    docker: Docker
+    vault: Vault
+    check: bool = False
+    coming: Collection[str] = ()
+    say: Callable[[str], None] = lambda _: None
+    result: Result = field(default_factory=Result)
+
+    def run(self) -> Result:
+        """Make Infisical and this host's copy equal; bring what a person changed there to its consumers.
+
+        Raises BattenError for a value that only a person can give, one that is lost, and an Infisical that refuses us;
+        not for one that does not answer while the copies are complete.
+        """
+        state = atomic.read_json(self.paths.refreshed, {})
+        self.result.refused = dict(state.get("refused", {}))
+        complete = set(store.names(self.rules)) <= set(self._bundle().values)
+        try:
+            listing = self.vault.listing(str(state.get("etag", "")) if complete else "")
+            if listing is not None:  # None: nothing has changed there, nor is anything missing here
+                self._reconcile(listing)
+            self.result.changes += self._renew()
+            if listing is not None or self.result.changes:
+                self._remember()
+        except Unreachable as error:
+            if not complete:
+                raise
+            self.result.stale = error.what
+            if not self.check:
+                atomic.write_json(self.paths.refreshed, {**state, "problem": error.what})
+        versions = self._bundle().versions
+        self.result.versions = {name: versions[name] for name in store.names(self.rules) if name in versions}
+        return self.result
+
+    def _bundle(self) -> Bundle:
+        """Return the host's copy; an empty one where it is lost, for Infisical may have all of it."""
+        return credentials.load(self.paths) if self.paths.credentials.exists() else credentials.empty()
+
+    def _reconcile(self, listing: Listing) -> None:
+        bundle = self._bundle()
+        outcome = store.compare(self.rules, bundle, listing.secrets, self.result.refused, self.coming)
+        self._refuse(outcome)
+        self.result.changes += outcome.words
+        self.result.changes += [f"{name}: twice in Infisical, the newest counts" for name in listing.duplicates]
+        if self.check:
+            return
+        bundle = self._keep(bundle, listing, outcome)
+        made = [part for name in outcome.make for part in generators.parts(name, self.rules[name])]
+        if newer := {name: bundle.values[name] for name in (*outcome.create, *outcome.update, *made)}:
+            self.vault.push(newer)
+        self._adopt(outcome.change, listing)
+
+    def _refuse(self, outcome: store.Outcome) -> None:
+        stack = f"stack {self.paths.stack}"
+        if outcome.ask:
+            names = ", ".join(outcome.ask)
+            variables = ", ".join(str(self.rules[name].get("from") or name) for name in outcome.ask)
+            fix = (
+                f"create it in {self.vault} (batten tunnel infisical opens it), or set {variables} under ansible-vault"
+            )
+            raise BattenError(f"no value was given for {names}", stack, fix)
+        if outcome.wrong:
+            names = ", ".join(outcome.wrong)
+            raise BattenError(f"not of the declared format: {names}", stack, f"correct it in {self.vault}")
+        if self.paths.credentials.exists():
+            return
+        if lost := credentials.lost(self.paths, outcome.make):
+            fix = "batten restore brings them back from a backup; to begin with new values: "
+            fix += f"rm {self.paths.secrets_spec}, then run site.yml"
+            what = f"neither Infisical nor this host has {', '.join(lost)} any more"
+            raise BattenError(what, str(self.paths.credentials), fix)
+
+    def _keep(self, bundle: Bundle, listing: Listing, outcome: store.Outcome) -> Bundle:
+        """Seal on this host what is new, before anything of it is stored elsewhere or used."""
+        new = dict(outcome.take)
+        for name in generators.in_order({name: self.rules[name] for name in outcome.make}):
+            new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
+        kept = _with_versions(bundle.having(new) if new else bundle, listing)
+        if kept != bundle or not self.paths.credentials.exists():
+            credentials.save(self.paths, kept)
+        return kept
+
+    def _adopt(self, change: Mapping[str, str], listing: Listing) -> None:
+        """Bring changed values to their consumers; those that do not work stay behind, and are remembered."""
+        if not change:
+            return
+        if not rotation.runs(self.paths):  # nothing that could break
+            credentials.save(self.paths, credentials.load(self.paths).having(change))
+            return
+        try:
+            done = rotation.Rotation(self.docker, self.paths, say=self.say).adopt(change)
+            self.result.rotations.append(done.to_json())
+        except rotation.Returned as failure:
+            if len(change) > 1:  # one of them does not work: the others still can
+                for name in sorted(change):
+                    self._adopt({name: change[name]}, listing)
+                return
+            (name,) = change
+            self.result.refused[name] = listing.secrets[name].version
+            self.result.changes.append(f"{name}: does not work here as it is in Infisical. {failure.what}")
+
+    def _renew(self) -> list[str]:
+        """Make certificates anew that are due: as a rotation, where the stack runs and knows them as declared now."""
+        bundle = self._bundle()
+        there = {name: rule for name, rule in self.rules.items() if name in bundle.values}
+        due = [name for name in generators.in_order(there) if generators.due(name, there[name], bundle.values)]
+        if not due or self.check:
+            return [f"{name}: due for renewal" for name in due]
+        known: list[str] = []
+        if rotation.runs(self.paths):
+            turn = rotation.Rotation(self.docker, self.paths, self.vault.push, self.say)
+            known = [name for name in due if turn.rules.get(name) == self.rules[name]]
+            self.result.rotations += [turn.rotate(known).to_json()] if known else []
+        new: dict[str, str] = {}
+        for name in due:
+            if name not in known:
+                new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
+        if new:
+            credentials.save(self.paths, credentials.load(self.paths).having(new))
+            self.vault.push(new)
+        return [f"{name}: renewed" for name in due]
+
+    def _remember(self) -> None:
+        """Keep what is there now, so that the next look is a question whether anything has changed."""
+        listing = None if self.check else self.vault.listing()
+        if listing is None:
+            return
+        bundle = credentials.load(self.paths)
+        known = _with_versions(bundle, listing)
+        if known != bundle:
+            credentials.save(self.paths, known)
+        there = {name: stored.version for name, stored in listing.secrets.items()}
+        self.result.refused = {name: at for name, at in self.result.refused.items() if there.get(name) == at}
+        state = {"at": now(), "etag": listing.etag, "refused": self.result.refused, "problem": ""}
+        atomic.write_json(self.paths.refreshed, state)
+
+
+def _with_versions(bundle: Bundle, listing: Listing) -> Bundle:
+    """Return the bundle knowing the version of every value that it has as Infisical does."""
+    same = {name: one.version for name, one in listing.secrets.items() if bundle.values.get(name) == one.value}
+    return replace(bundle, versions={**bundle.versions, **same})

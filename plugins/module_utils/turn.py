@@ -1,0 +1,75 @@
+"""Which secrets of a host change hands: those of the stack, those of its Infisical, and the host's own login."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import access, credentials, provision, release, sync
+from .docker_api import Docker
+from .errors import BattenError
+from .infisical import Client
+from .paths import StackPaths
+from .rotation import Result, Rotation, chosen
+
+INFISICAL = "infisical"
+IDENTITY = "infisical_identity"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """``older_than`` is in seconds; ``host`` is the name that this host's identity carries."""
+
+    names: Sequence[str] = ()
+    everything: bool = False
+    older_than: float | None = None
+    host: str = ""
+
+    def of(self, stack: str) -> list[str]:
+        """Return the names that mean ``stack``: those of Infisical's own are written ``infisical/NAME``."""
+        prefix = f"{INFISICAL}/"
+        if stack == INFISICAL:
+            return [name.partition("/")[2] for name in self.names if name.startswith(prefix)]
+        return [name for name in self.names if not name.startswith(prefix) and name != IDENTITY]
+
+
+def rotate(
+    stack: str, wanted: Wanted, docker: Docker, check: bool, say: Callable[[str], None] = lambda _: None
+) -> dict[str, dict[str, Any]]:
+    """Rotate on this host what is ``wanted``; return what came of it by stack. Names are checked before any is rotated.
+
+    Raises BattenError for a name that cannot be rotated, and what :meth:`Rotation.rotate` raises.
+    """
+    here = [stack]
+    if stack != INFISICAL and release.running(StackPaths(INFISICAL)):
+        here.append(INFISICAL)
+    elif any(name.startswith(f"{INFISICAL}/") for name in wanted.names):
+        raise BattenError("no Infisical runs on this host", "rotate", "rotate on the host that runs it")
+    turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name)), say) for name in here}
+    names = {
+        name: chosen(turn.rules, credentials.load(turn.paths), wanted.of(name), wanted.everything, wanted.older_than)
+        for name, turn in turns.items()
+    }
+    if check:
+        return {name: Result(rotated=names[name]).to_json() for name in here}
+    found = {name: turn.rotate(names[name]).to_json() for name, turn in turns.items()}
+    if IDENTITY in wanted.names or (wanted.everything and INFISICAL in here):
+        _new_login(StackPaths(stack), wanted.host, local=INFISICAL in here)
+        found[stack]["rotated"].append(IDENTITY)
+    return found
+
+
+def _push(paths: StackPaths) -> Callable[..., dict[str, int]] | None:
+    """Return what stores values of this stack in Infisical; None for one whose values are kept on the host alone."""
+    known = access.load(paths)
+    return sync.Vault(known).push if known else None
+
+
+def _new_login(paths: StackPaths, host: str, local: bool) -> None:
+    known = access.load(paths)
+    if known is None or not local:
+        fix = "make a new client secret of this host's identity there, set infisical_client_secret and run site.yml"
+        raise BattenError("the login to an Infisical elsewhere cannot be rotated from here", IDENTITY, fix)
+    with Client(known.url, known.ca) as client:
+        provision.rotate_identity(StackPaths(INFISICAL), client, paths.stack, host, lambda new: access.save(paths, new))

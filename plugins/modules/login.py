@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# Copyright: the batten authors. Apache-2.0 (see LICENSE).
+"""This host's login to an Infisical on another one."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: login
+short_description: Take over this host's login to the Infisical of another host
+version_added: 0.2.0
+author: The batten authors (@batten)
+description:
+  - Without C(sealed) it says whether the stack can log in, and to which key its login has to be sealed.
+  - With C(sealed) it opens the login and keeps it, encrypted. The key never leaves the host.
+options:
+  stack:
+    description: Name of the stack.
+    type: str
+    required: true
+  sealed:
+    description: A login that C(batten.core.infisical) sealed to this host.
+    type: str
+attributes:
+  check_mode:
+    description: Makes no key; C(public_key) is then empty where there is none.
+    support: full
+  diff_mode:
+    description: There is nothing that could be shown.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: See whether this host can log in, and to which key its login is sealed
+  batten.core.login:
+    stack: app
+"""
+
+RETURN = r"""
+present:
+  description: Whether the stack has a login.
+  returned: always
+  type: bool
+public_key:
+  description: The certificate to seal to, PEM.
+  returned: always
+  type: str
+"""
+
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.batten.core.plugins.module_utils import access, sealing
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={"stack": {"type": "str", "required": True}, "sealed": {"type": "str", "no_log": False}},
+        supports_check_mode=True,
+    )
+    paths, sealed = StackPaths(module.params["stack"]), module.params["sealed"]
+    try:
+        changed = not sealing.key_file(paths).exists()
+        certificate = "" if changed and module.check_mode else sealing.public_key(paths)
+        if sealed and not module.check_mode:
+            changed = access.save(paths, access.from_json(json.loads(sealing.unseal(paths, sealed)))) or changed
+        module.exit_json(changed=changed, present=access.load(paths) is not None, public_key=certificate)
+    except BattenError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
