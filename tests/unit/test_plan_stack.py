@@ -331,7 +331,7 @@ def test_the_inventory_lays_over_the_definition(tmp_path: Path) -> None:
         ({"services": {"db": {"secrets": {"f": {"secret": "none"}}}}}, "there is no secret 'none'"),
         ({"services": {"db": {"secrets": {"f": {"template": "${none:url}"}}}}}, "there is no secret 'none'"),
         ({"services": {"db": {"secrets": {"f": {}}}}}, "a secret or a template"),
-        ({"secrets": {"a": {"generator": "hex", "from": "b"}}}, "made on the host or handed in"),
+        ({"secrets": {"a": {"length": 12}}}, "made on the host or handed in"),
         ({"networks": {"app": {}}, "services": {"db": {"networks": ["ap"]}}}, "did you mean 'app'"),
         ({"targets": {"selfhosted": {"remove": ["d"]}}}, "did you mean 'db'"),
         ({"targets": {"digitalocean": {"services": {"db": {"pids": 1}}}}}, "unknown key 'pids'"),

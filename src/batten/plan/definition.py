@@ -5,8 +5,8 @@ commented example. Top level::
 
     networks: {NAME: {internal: true}}          # networks that batten makes; `egress` is the one with a way out
     secrets:                                    # made on the host, once; never on the controller
-      NAME: {generator: alnum, length: 32}      # alnum: characters; hex, base64, base64url: length in bytes; uuid
-                                                # or {from: VARIABLE}: handed in by the operator, never in a plan
+      NAME: {generator: alnum, length: 32}      # or {from: VARIABLE}: handed in by the operator, never in a plan;
+                                                # `secrets.py` beside this lists all that can be said of one
     postgres:                                   # roles and databases to ensure once PostgreSQL runs, or left out
       service: postgres
       superuser: postgres
@@ -46,11 +46,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from batten.errors import BattenError
 from batten.plan import schema
+from batten.plan import secrets as declared_secrets
 from batten.plan.profile import CPUS, HEALTHCHECK, NOFILE, PIDS, PROFILE, Memory, healthcheck
 from batten.plan.schema import At, Record
 
@@ -60,31 +61,6 @@ if TYPE_CHECKING:
     from batten.plan.model import Healthcheck
 
 _NAME = schema.text
-
-
-_SECRET = Record(
-    {
-        "generator": schema.choice("alnum", "hex", "base64", "base64url", "uuid"),
-        "length": schema.integer(8, 512),
-        "from": schema.text,
-    }
-)
-
-
-def _secret(value: Any, at: At) -> dict[str, Any]:
-    """Return the rule that the host knows (``module_utils/credentials.py``)."""
-    checked = _SECRET(value, at)
-    if ("generator" in checked) == ("from" in checked):
-        raise at.error("a secret is either made on the host or handed in", "write generator: alnum, or from: VARIABLE")
-    if "from" in checked:
-        return {"generator": "provided", "from": checked["from"]}
-    if checked["generator"] == "alnum":
-        return {"generator": "password", "length": checked.get("length", 32)}
-    if checked["generator"] == "uuid":
-        return {"generator": "uuid"}
-    return {"generator": checked["generator"], "length": checked.get("length", 32)}
-
-
 _NETWORK = Record({"internal": schema.boolean})
 _POSTGRES = Record(
     {
@@ -163,7 +139,7 @@ _SERVICE = Record(
 )
 _PARTS: dict[str, schema.Check] = {
     "networks": schema.map_of(lambda value, at: _NETWORK(value or {}, at), keep_null=True),
-    "secrets": schema.map_of(_secret),
+    "secrets": schema.map_of(declared_secrets.declaration),
     "postgres": _POSTGRES,
     "services": schema.map_of(lambda value, at: _SERVICE(value or {}, at), keep_null=True),
 }
@@ -194,7 +170,9 @@ class PublicPort:
 class ServiceDefinition:
     """What the definition says of one service; None and empty mean that it says nothing.
 
-    ``given`` holds the keys that stand in for the profile's, as the profile schema returns them.
+    ``given`` holds the keys that stand in for the profile's, as the profile schema returns them. ``secret_variables``
+    maps variables to the values that an entrypoint before the service's own reads from a file. ``rotations`` maps the
+    secrets that it uses to the kinds of their rotation.
     """
 
     profile: str | None = None
@@ -217,11 +195,16 @@ class ServiceDefinition:
     nofile: int | None = None
     migrates: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    secret_variables: Mapping[str, str] = field(default_factory=dict)
+    rotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One stack's definition for one inventory: target sections and inventory overrides are laid over it."""
+    """One stack's definition for one inventory: target sections and inventory overrides are laid over it.
+
+    ``secrets`` are the rules that the host knows; ``consumers`` the services that each one's declaration names.
+    """
 
     networks: Mapping[str, bool] = field(default_factory=dict)
     secrets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -229,6 +212,7 @@ class Definition:
     services: Mapping[str, ServiceDefinition] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     source: str = "batten.yaml"
+    consumers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _service(checked: Mapping[str, Any]) -> ServiceDefinition:
@@ -270,19 +254,31 @@ def parse_definition(
     values = _resolve(checked, [*fitting, overrides], At(source))
     removed = tuple(sorted({name for section in fitting for name in section.get("remove", ())}))
     postgres = values.get("postgres")
+    # With the service taken away the server is elsewhere, or nowhere.
+    here = postgres and (postgres["service"] not in removed or "digitalocean_managed_postgres" in sections)
+    declared = {name: _without(item, removed) for name, item in values.get("secrets", {}).items()}
+    own = {name: _service(item) for name, item in values.get("services", {}).items() if name not in removed}
+    own = declared_secrets.deliver(declared, own, ServiceDefinition())
+    rules = declared_secrets.rules(declared, postgres if here else None)
     definition = Definition(
         networks={name: network.get("internal", False) for name, network in values.get("networks", {}).items()},
-        secrets=values.get("secrets", {}),
-        # With the service taken away the server is elsewhere, or nowhere.
-        postgres=postgres
-        if postgres and (postgres["service"] not in removed or "digitalocean_managed_postgres" in sections)
-        else None,
-        services={name: _service(item) for name, item in values.get("services", {}).items() if name not in removed},
+        secrets=rules,
+        postgres=postgres if here else None,
+        services={
+            name: replace(item, rotations=declared_secrets.check_use(name, item, rules, At(source, "services")))
+            for name, item in own.items()
+        },
         removed=removed,
         source=source,
+        consumers={name: tuple(item.consumers) for name, item in declared.items()},
     )
     _check_references(definition)
     return definition
+
+
+def _without(declared: declared_secrets.Declaration, removed: tuple[str, ...]) -> declared_secrets.Declaration:
+    consumers = {name: target for name, target in declared.consumers.items() if name not in removed}
+    return replace(declared, consumers=consumers)
 
 
 def _resolve(below: Mapping[str, Any], above: list[Mapping[str, Any]], at: At) -> dict[str, Any]:
@@ -292,29 +288,18 @@ def _resolve(below: Mapping[str, Any], above: list[Mapping[str, Any]], at: At) -
     return dict(DEFINITION(merged, at))
 
 
-def used_secrets(delivery: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the secrets in a delivered file; ``$$`` in a template is a dollar sign."""
-    if "secret" in delivery:
-        return (delivery["secret"],)
-    found = re.finditer(r"\$\$|\$\{([A-Za-z0-9_.-]+)(?::[a-z]+)?\}", delivery["template"])
-    return tuple(sorted({match[1] for match in found if match[1]}))
-
-
 def _check_references(definition: Definition) -> None:
     at = At(definition.source, "services")
     networks = {*definition.networks, "egress"} if definition.networks else None
     for name, service in definition.services.items():
-        for file, delivery in service.secrets.items():
-            for secret in used_secrets(delivery):
-                if secret in definition.secrets:
-                    continue
+        for mount in service.mounts or ():
+            if re.match(r"/opt/batten/[^/]+/secrets(/|:|$)", mount):
                 raise (
                     at.key(name)
-                    .key("secrets")
-                    .key(file)
+                    .key("mounts")
                     .error(
-                        f"there is no secret {secret!r}",
-                        f"add {secret}: {{generator: alnum, length: 32}} under secrets",
+                        "the secrets of another service belong to another user, and are nobody else's",
+                        f"add {name} to the consumers of each secret that it needs",
                     )
                 )
         for network in service.networks or ():

@@ -97,7 +97,8 @@ class ServicePlan:
     Values are literal: variables are filled in, and who writes Compose YAML turns ``$`` into ``$$``. An ``environment``
     value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps named volumes to
     their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax. ``secrets`` names the
-    files that appear under ``/run/secrets``. ``migrates`` names the database that is dumped before the image changes.
+    files that appear under ``/run/secrets``; ``rotations`` maps the secrets in them to how each is rotated.
+    ``migrates`` names the database that is dumped before the image changes.
     ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
     (empty: it reads them at every use), or None to make the container anew.
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
@@ -133,6 +134,7 @@ class ServicePlan:
     depends_on: Mapping[str, str] = field(default_factory=dict)
     files: FilesMount | None = None
     secrets: tuple[str, ...] = ()
+    rotations: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     extra_volumes: tuple[str, ...] = ()
     reload: tuple[str, ...] | None = None

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from batten.plan import limits, profile
+from batten.plan import limits, profile, secrets
 from batten.plan.interpolate import interpolate
 from batten.plan.model import FilesMount, Finding, ServicePlan, Tmpfs
 from batten.plan.schema import At
@@ -90,14 +90,16 @@ def draft(
         init=facts.init,
         restart="no" if facts.service_class == "batch" else "unless-stopped",
         stop_grace_seconds=facts.stop_grace_seconds,
-        entrypoint=own.entrypoint if own.entrypoint is not None else facts.entrypoint,
+        entrypoint=_entrypoint(base, own, facts, image, at),
         networks=tuple(dict.fromkeys((*networks, "egress") if own.egress else networks)),
         ports=ports,
         files=FilesMount(own.files_mount) if own.files_mount else None,
         secrets=tuple(sorted(own.secrets)),
+        rotations=own.rotations,
         volumes={**base.volumes, **own.volumes},
         extra_volumes=_mounts(base, own),
-        reload=facts.reload,
+        # What came in by the environment comes in anew with a new container alone.
+        reload=None if own.secret_variables else facts.reload,
         migrates=own.migrates,
         log_format=facts.log_format,
         log_parser=facts.log_parser,
@@ -117,6 +119,27 @@ def draft(
         own_environment=environment,
         known=known is not None,
     )
+
+
+def _entrypoint(
+    base: BaseService, own: ServiceDefinition, facts: Profile, image: str, at: At
+) -> tuple[str, ...] | None:
+    """The entrypoint to say, or None for the base's and the image's own; before it, what reads secret variables.
+
+    Raises BattenError where only the image knows it: an entrypoint of ours would take its place.
+    """
+    said = own.entrypoint if own.entrypoint is not None else facts.entrypoint
+    if not own.secret_variables:
+        return said
+    inner = said if said is not None else base.entrypoint
+    if inner is None:
+        raise at.key("entrypoint").error(
+            f"{', '.join(sorted(own.secret_variables))} come from a file that is read before the service's own"
+            " entrypoint, and only its image knows that one",
+            f"write entrypoint: [...] and command: [...] under {at.path}; they are printed by: "
+            f"docker image inspect {image} --format '{{{{json .Config.Entrypoint}}}} {{{{json .Config.Cmd}}}}'",
+        )
+    return (*secrets.WRAPPER, *inner)
 
 
 def finish(made: Draft, own: ServiceDefinition, memory: int, capacity: Capacity, host_cpus: float) -> ServicePlan:

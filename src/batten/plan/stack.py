@@ -164,6 +164,8 @@ def _declared(capacity: Capacity, stacks: Sequence[StackSettings]) -> int:
 def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict[str, service.Draft]:
     base, definition = inputs.base, inputs.definition
     check_services(settings.services, base, At(settings.source, "stack_services"))
+    for secret, consumers in definition.consumers.items():
+        check_services(dict.fromkeys(consumers), base, At(definition.source, f"secrets.{secret}.consumers"))
     check_services(definition.services, base, At(definition.source, "services"))
     check_services(dict.fromkeys(definition.removed), base, At(definition.source, "targets"))
     check_services(settings.images, base, At(settings.source, "stack_images"))

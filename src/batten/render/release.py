@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batten.errors import BattenError
 from batten.plan.base import load_base
 from batten.plan.model import to_json
+from batten.plan.secrets import needed
 from batten.plan.service import ids
 from batten.render import build
 from batten.render.files import files, with_digests
@@ -67,7 +68,8 @@ def secrets(plan: StackPlan, definition: Definition) -> dict[str, Any]:
             continue
         uid, gid = owner(service)
         deliveries[name] = {"uid": uid, "gid": gid, "files": definition.services[name].secrets}
-    return {"generate": definition.secrets, "deliveries": deliveries}
+    used = {name for service in plan.services.values() for name in service.rotations}
+    return {"generate": needed(definition.secrets, used, definition.postgres), "deliveries": deliveries}
 
 
 def postgres(
