@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BattenError
-from .infisical_http import Answer, Http, Refused, Uncertain, Unreachable
+from .infisical_http import Answer, Http, Refused, Uncertain, Unreachable, no_route
 
 __all__ = ["Client", "Listing", "Place", "Refused", "Stored", "Uncertain", "Unreachable", "decode", "encode"]
 
@@ -71,8 +71,10 @@ class Client:
     def __init__(
         self, url: str, ca: str = "", timeout: float = 10.0, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._http = Http(url, ca, timeout, sleep)
-        self._sleep = sleep
+        self._how = url, ca, timeout, sleep
+        self._http = Http(*self._how)
+        self.sleep = sleep
+        self.remarks: list[str] = []
         self._token = ""
         self._renew_at = float("inf")
         self._credentials: tuple[str, str] | None = None
@@ -83,6 +85,10 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def another(self) -> Client:
+        """Return a new client of the same server, not logged in."""
+        return Client(*self._how)
 
     @property
     def url(self) -> str:
@@ -156,7 +162,7 @@ class Client:
                 for pause in settle:
                     if set(missing) <= set(listing.secrets):
                         break
-                    self._sleep(pause)
+                    self.sleep(pause)
                     listing = self._list(place)
             except Refused as refused:
                 if refused.status != 400 or "already exist" not in refused.reason.lower():
@@ -209,7 +215,7 @@ class Client:
         while True:
             path, query, body = (_v3 if self._v3 else _v4)(place, batch)
             answer = self._authorised(method, path, query, body, etag)
-            if answer.status == 404 and not self._v3 and _no_route(answer.body):
+            if answer.status == 404 and not self._v3 and no_route(answer.body):
                 self._v3 = True
                 continue
             if answer.status >= 400:
@@ -341,11 +347,6 @@ def _age(row: Json) -> tuple[str, int, str]:
     return str(row.get("updatedAt") or ""), row["version"], str(row.get("id") or "")
 
 
-def _no_route(body: Json) -> bool:
-    """Tell Fastify's own 404 (``Route GET:/... not found``, ``Not Found``) from a secret's (``NotFound``)."""
-    return isinstance(body, dict) and body.get("error") == "Not Found" and str(body.get("message")).startswith("Route ")
-
-
 def _token_over(answer: Answer) -> bool:
     """Revoked or used up is 401 UnauthorizedError, expired is 403 TokenError; a 401 ValidationFailure is neither."""
     label = answer.body.get("error") if isinstance(answer.body, dict) else None
@@ -353,14 +354,13 @@ def _token_over(answer: Answer) -> bool:
 
 
 def _login_refused(refused: Refused) -> Refused:
-    said = refused.reason.lower()
-    if "locked" in said:
-        refused_fix = "wait five minutes without another try, then run again"
+    if refused.locked:
+        fix = "wait five minutes without another try, then run again"
     elif refused.status == 404:
-        refused_fix = "the client id is unknown there: see URL and client id; site.yml enrols a host anew"
+        fix = "the client id is unknown there: see URL and client id; site.yml enrols a host anew"
     else:
-        refused_fix = "give a client secret that is not revoked or expired; site.yml enrols a host anew"
-    return Refused(refused.status, refused.label, refused.reason, refused.where, refused_fix)
+        fix = "give a client secret that is not revoked or expired; site.yml enrols a host anew"
+    return Refused(refused.status, refused.label, refused.reason, refused.where, fix)
 
 
 def _text(body: Json, key: str, where: str) -> str:

@@ -47,6 +47,16 @@ class Refused(BattenError):  # noqa: N818
         self.reason = reason
         super().__init__(f"Infisical refused ({status} {label}): {reason}", where, fix)
 
+    @property
+    def no_route(self) -> bool:
+        """Whether the server does not know such a request at all: it is older, or newer, than that."""
+        return self.status == 404 and no_route({"error": self.label, "message": self.reason})
+
+    @property
+    def locked(self) -> bool:
+        """Whether a login was refused because of too many failed ones; right credentials are refused then, too."""
+        return "locked" in self.reason.lower()
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -254,6 +264,11 @@ def _address(url: str) -> tuple[str, str, int, str, bool]:
         raise BattenError(f"plain HTTP to {host} would show every secret on the way", "infisical_url", fix)
     prefix = parts.path.rstrip("/").removesuffix("/api")
     return f"{parts.scheme}://{parts.netloc}{prefix}", host, port or (443 if secure else 80), prefix, secure
+
+
+def no_route(body: Json) -> bool:
+    """Tell Fastify's own 404 (``Route GET:/... not found``, ``Not Found``) from that of a thing (``NotFound``)."""
+    return isinstance(body, dict) and body.get("error") == "Not Found" and str(body.get("message")).startswith("Route ")
 
 
 def is_loopback(host: str) -> bool:
