@@ -10,7 +10,8 @@ from ansible.plugins.action import ActionBase
 from batten import resources, runner
 from batten.errors import BattenError
 from batten.inventory import PREFIXES, check_names, known_names
-from batten.plan import Capacity, StackSettings, load_inputs, plan_stack
+from batten.plan import Capacity, load_inputs, plan_host
+from batten.plan.infisical import InfisicalSettings, check_server, host_stacks, server_of
 
 ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
 
@@ -32,8 +33,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             ours = {name: self._templar.template(value) for name, value in named.items()}
             runner.check_options("docker", ours, host)
             root = Path(str(variables.get("inventory_dir") or "."))
-            settings = StackSettings.from_variables(ours, source=host, root=root)
-            plan_stack(settings, ANY_HOST, inputs=load_inputs(settings))
+            ours |= {"inventory_hostname": host, "groups": variables.get("groups") or {}}
+            stacks = host_stacks(ours, source=host, root=root)
+            plan_host(stacks, ANY_HOST, inputs={one.name: load_inputs(one) for one in stacks})
+            self._check_server(ours, variables, host, root)
         except BattenError as error:
             result.update(failed=True, msg=str(error))
         return result
+
+    def _check_server(self, ours: dict[str, Any], variables: dict[str, Any], host: str, root: Path) -> None:
+        """Refuse an Infisical for several hosts without an address; read the authority of an external one."""
+        settings = InfisicalSettings.from_variables(ours, host, root)
+        settings.ca_text()
+        server = server_of(host, ours["groups"])
+        if settings.mode == "selfhosted" and server != host:
+            address = variables.get("hostvars", {}).get(server, {}).get("infisical_address")
+            check_server(server, self._templar.template(address))

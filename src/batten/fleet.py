@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from batten import reach, runner
 from batten.errors import BattenError
+from batten.plan.infisical import host_stacks
 from batten.plan.model import Capacity, Plan, StackPlan, capacity_from_json, stack_from_json
 from batten.plan.settings import StackSettings
 from batten.plan.stack import plan
@@ -25,6 +26,8 @@ class Observed:
 
 
 Ask = Callable[[list[str]], Mapping[str, Observed]]
+Stacks = Mapping[str, Sequence[StackSettings]]
+"""The stacks of each host, batten's own Infisical first."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,12 @@ class Given:
 
 def settings_of(
     inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None
-) -> dict[str, StackSettings]:
-    """Return the settings of each host of the inventory. Relative paths are below the inventory's directory."""
+) -> dict[str, tuple[StackSettings, ...]]:
+    """Return the stacks of each host of the inventory. Relative paths are below the inventory's directory."""
     root = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
     hosts = runner.load_hosts(inventory, limit, extra)
     return {
-        host: StackSettings.from_variables(variables, source=f"{inventory}: {host}", root=root.resolve())
+        host: host_stacks(variables, source=f"{inventory}: {host}", root=root.resolve())
         for host, variables in hosts.items()
     }
 
@@ -55,26 +58,26 @@ def plan_inventory(inventory: str, limit: str | None = None, given: Given | None
     return plan_fleet(inventory, settings_of(inventory, limit), given or Given())
 
 
-def plan_fleet(inventory: str, settings: Mapping[str, StackSettings], given: Given) -> Plan:
+def plan_fleet(inventory: str, settings: Stacks, given: Given) -> Plan:
     """Return the plan of hosts whose settings are known already; as :func:`plan_inventory`."""
     observed = observe(settings, given, read_record, lambda hosts: ask_hosts(inventory, hosts))
     return plan(
-        {host: ([settings[host]], observed[host].capacity) for host in settings},
+        {host: (settings[host], observed[host].capacity) for host in settings},
         {host: observed[host].plans for host in settings},
     )
 
 
 def observe(
-    settings: Mapping[str, StackSettings], given: Given, recorded: Callable[[str], Observed | None], ask: Ask
+    settings: Stacks, given: Given, recorded: Callable[[str], Observed | None], ask: Ask
 ) -> dict[str, Observed]:
     """Return what is known of each host: from the command line, else the inventory, else the last run, else by asking.
 
     A value of the command line stands whatever the others say of the rest.
     """
     known: dict[str, Observed] = {}
-    for host, stack in settings.items():
-        memory = given.memory_bytes or stack.capacity_memory_bytes
-        cpus = given.cpus or stack.capacity_cpus
+    for host, stacks in settings.items():  # stack_capacity is the host's, the same in each of its stacks
+        memory = given.memory_bytes or stacks[0].capacity_memory_bytes
+        cpus = given.cpus or stacks[0].capacity_cpus
         if memory and cpus:
             by_hand = given.memory_bytes or given.cpus
             known[host] = Observed(Capacity(memory, cpus, source="the command line" if by_hand else "the inventory"))
@@ -132,7 +135,7 @@ def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
             error = reach.why(result, data["host"])
             problems.append(f"{data['host']}: {error.what if error else str(result.get('msg', '')).strip()}")
 
-    runner.run_module("batten.core.capacity", inventory, limit=",".join(hosts), on_event=on_event)
+    runner.run_module("batten.core.capacity", inventory, pattern=",".join(hosts), on_event=on_event)
     missing = [host for host in hosts if host not in found]
     if missing:
         raise BattenError(

@@ -23,12 +23,15 @@ from batten.errors import BattenError
 from batten.inventory import PREFIXES, check_names, check_syntax, known_names, option_specs
 
 Event = Mapping[str, Any]
+GROUPS = ("stack", "infisical")
+"""The host groups that batten deploys to."""
 
 
 def load_hosts(
-    inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None, group: str = "stack"
+    inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return, for each host of ``group``, its role variables as Ansible would template them, over the roles' defaults.
+    """Return, for each host that batten deploys to, its role variables as Ansible would template them, over the roles'
+    defaults; and Ansible's own ``inventory_hostname`` and ``groups``, of :data:`GROUPS` only.
 
     Only names that start with one of :data:`~batten.inventory.PREFIXES` are read, so a template elsewhere that needs
     facts or a vault costs nothing. Nothing is decrypted: values under a vault, and those that need one, are left out.
@@ -52,12 +55,13 @@ def load_hosts(
         manager = InventoryManager(loader=loader, sources=[inventory])
         if limit:
             manager.subset(limit)
-        hosts = manager.get_hosts(group)
+        groups = {name: hosts for name, hosts in manager.get_groups_dict().items() if name in GROUPS}
+        hosts = manager.get_hosts([name for name in GROUPS if name in groups] or GROUPS[0])
         if not hosts:
             raise BattenError(
-                f"no host of group {group!r} in the inventory" + (f" within --limit {limit}" if limit else ""),
+                "no host of group 'stack' in the inventory" + (f" within --limit {limit}" if limit else ""),
                 inventory,
-                f"ansible-inventory -i {inventory} --graph shows its groups; put the hosts to deploy to in {group!r}",
+                f"ansible-inventory -i {inventory} --graph shows its groups; put the hosts to deploy to in 'stack'",
             )
         variables = VariableManager(loader=loader, inventory=manager)
         defaults = _role_defaults(loader)
@@ -69,6 +73,7 @@ def load_hosts(
             where = f"{inventory}: {host.name}"
             result[host.name] = _templated(defaults | values, loader, where)
             check_options("docker", result[host.name], where)
+            result[host.name] |= {"inventory_hostname": host.name, "groups": groups}
         return result
     except AnsibleError as error:
         raise BattenError(_first_line(error), inventory, f"ansible-inventory -i {inventory} --list") from error
@@ -222,10 +227,10 @@ def run_playbook(
 
 
 def run_module(
-    name: str, inventory: str, *, limit: str | None = None, group: str = "stack", on_event: Callable[[Event], None]
+    name: str, inventory: str, *, limit: str | None = None, pattern: str = "all", on_event: Callable[[Event], None]
 ) -> int:
-    """Run one module without arguments, as root, on the hosts of ``group``; otherwise as :func:`run_playbook`."""
-    return _run({"module": name, "host_pattern": group, "cmdline": "--become"}, inventory, limit, None, on_event)
+    """Run one module without arguments, as root, on the hosts of ``pattern``; otherwise as :func:`run_playbook`."""
+    return _run({"module": name, "host_pattern": pattern, "cmdline": "--become"}, inventory, limit, None, on_event)
 
 
 def _run(

@@ -211,7 +211,8 @@ def test_an_inventory_that_is_empty_or_absent(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_host_that_is_too_small_is_refused_with_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = write(tmp_path, definition=changed(DEFINITION, "services/web/limits", {"memory": "2G"}))
+    definition = changed(DEFINITION, "services/web/limits", {"memory": "2G"})
+    words = write(tmp_path, definition=definition, infisical_mode="none")
     words[words.index("8G")] = "1G"
     said = refused(words, capsys, "does not fit the host (app on ", "take a larger host")
     rows = {line.split()[0]: line.split()[-2:] for line in said.splitlines() if line.endswith("MiB")}

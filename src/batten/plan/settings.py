@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from batten import resources
 from batten.plan import schema
+from batten.plan.model import BackupPlan
 from batten.plan.schema import At
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from batten.plan.model import Target
 
 
-def _address(value: Any, at: At) -> str:
+def address(value: Any, at: At) -> str:
     try:
         return str(ipaddress.ip_address(schema.text(value, at)))
     except ValueError as error:
         raise at.error(f"{value!r} is not an IP address", "write an IPv4 or IPv6 address the host owns") from error
 
 
-def _below(root: Path, path: str | Path) -> Path:
+def below(root: Path, path: str | Path) -> Path:
     """Return ``path`` as people read it in an error: without the ``..`` of an inventory beside the base."""
     return Path(os.path.normpath(root / Path(path).expanduser()))
 
@@ -43,11 +44,13 @@ def _duration(value: Any, at: At) -> float:
 # cannot end a line, a block or a word there.
 _DOMAIN = schema.pattern(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", "a domain name, such as app.example.org")
 _HOST = schema.pattern(r"[A-Za-z0-9:]([A-Za-z0-9._:-]*[A-Za-z0-9])?", "a host name or an IP address")
-_EMAIL = schema.pattern(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", "an e-mail address")
+EMAIL = schema.pattern(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", "an e-mail address")
 _ROLE = schema.pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]*", "letters, digits, - and _")
-_PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digits and . _ - + @")
+PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digits and . _ - + @")
 _VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, or the absolute path of its mount")
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
+_RECIPIENT = schema.pattern(r"age1[02-9ac-hj-np-z]{58}", "an age public key, which age-keygen prints: age1...")
+_CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(7), such as daily or 03:30")
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
     "stack_base": schema.text,
@@ -59,9 +62,9 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_environment": schema.map_of(schema.scalar_text),
     "stack_domain": _DOMAIN,
     "stack_tls": schema.choice("internal", "acme"),
-    "stack_acme_email": _EMAIL,
-    "stack_data_directory": _PATH,
-    "stack_public_addresses": schema.list_of(_address),
+    "stack_acme_email": EMAIL,
+    "stack_data_directory": PATH,
+    "stack_public_addresses": schema.list_of(address),
     "stack_services": schema.map_of(schema.any_value, keep_null=True),
     "stack_secrets": schema.map_of(schema.any_value, keep_null=True),
     "stack_capacity": schema.Record({"memory": schema.size, "cpus": schema.number(0.1, 1024)}),
@@ -69,13 +72,18 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_adopt_chown": schema.boolean,
     "stack_gate_timeout": _duration,
     "stack_reserve": schema.size,
+    "backup_recipient": _RECIPIENT,
+    "backup_directory": PATH,
+    "backup_schedule": _CALENDAR,
+    "backup_keep": schema.integer(1, 1000),
+    "backup_max_age": _duration,
     "digitalocean_managed_postgres": schema.boolean,
     "digitalocean_postgres_host": _HOST,
     "digitalocean_postgres_port": schema.integer(1, 65535),
     "digitalocean_postgres_database": _ROLE,
     "digitalocean_postgres_user": _ROLE,
     "digitalocean_postgres_ca": schema.text,
-    "digitalocean_vpc_address": _address,
+    "digitalocean_vpc_address": address,
     "digitalocean_volume": _VOLUME,
 }
 
@@ -108,6 +116,11 @@ class StackSettings:
     adopt_chown: bool = False
     gate_timeout_seconds: float = 300
     reserve_bytes: int | None = None
+    backup_recipient: str | None = None
+    backup_directory: str = "/var/backups/batten"
+    backup_schedule: str = "daily"
+    backup_keep: int = 14
+    backup_max_age_seconds: float = 36 * 3600
     managed_postgres: bool = False
     postgres_host: str | None = None
     postgres_port: int = 25060
@@ -135,14 +148,15 @@ class StackSettings:
             if variables.get(name) is not None and variables[name] != ""
         }
         capacity = given.pop("stack_capacity", {})
-        base = _below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
+        base = below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
         named = given.pop("stack_definition", None)
         beside = base.parent / "batten.yaml"
-        definition = _below(root, named) if named else beside if beside.is_file() else None
+        definition = below(root, named) if named else beside if beside.is_file() else None
         renamed = {
             "stack_profiles": "profiles",
             "stack_gate_timeout": "gate_timeout_seconds",
             "stack_reserve": "reserve_bytes",
+            "backup_max_age": "backup_max_age_seconds",
         }
         values = {
             renamed.get(name, name.removeprefix("stack_").removeprefix("digitalocean_")): value
@@ -206,6 +220,19 @@ class StackSettings:
                 "DIGITALOCEAN_POSTGRES_USER": self.postgres_user,
             }
         return {**own, **self.environment}
+
+    @property
+    def backup(self) -> BackupPlan | None:
+        """What backups are made; None without a key to encrypt them to."""
+        if not self.backup_recipient:
+            return None
+        return BackupPlan(
+            self.backup_recipient,
+            self.backup_directory,
+            self.backup_schedule,
+            self.backup_keep,
+            self.backup_max_age_seconds,
+        )
 
     @property
     def volume_mount(self) -> str | None:

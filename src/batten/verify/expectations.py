@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
@@ -52,17 +52,20 @@ def from_inventory(inventory: str, limit: str | None = None) -> Expectations:
     :raises BattenError: the inventory, a base or a definition is wrong, or a host does not tell its capacity.
     """
     from batten import fleet
-    from batten.plan.stack import load_inputs, plan_stack
+    from batten.plan.stack import load_inputs, plan_host
     from batten.render import release
 
-    def complete(stack: StackSettings, observed: fleet.Observed) -> StackPlan:
-        """Plan as ``roles/stack`` does. Rendering adds what is known only then: digests of files and built images."""
-        inputs = load_inputs(stack)
-        plan, _ = plan_stack(stack, observed.capacity, observed.plans.get(stack.name), inputs)
-        return stack_from_json(release(plan, stack, inputs.definition)["plan"])
+    def complete(stacks: Sequence[StackSettings], observed: fleet.Observed) -> dict[str, StackPlan]:
+        """Plan as the roles do. Rendering adds what is known only then: digests of files and built images."""
+        inputs = {stack.name: load_inputs(stack) for stack in stacks}
+        host, _ = plan_host(stacks, observed.capacity, observed.plans, inputs)
+        return {
+            stack.name: stack_from_json(release(host.stacks[stack.name], stack, inputs[stack.name].definition)["plan"])
+            for stack in stacks
+        }
 
     settings = fleet.settings_of(inventory, limit)
     observed = fleet.observe(
         settings, fleet.Given(), lambda host: None, lambda hosts: fleet.ask_hosts(inventory, hosts)
     )
-    return {host: {stack.name: complete(stack, observed[host])} for host, stack in settings.items()}
+    return {host: complete(stacks, observed[host]) for host, stacks in settings.items()}
