@@ -6,11 +6,26 @@ marked good last, and the next run compares what lives with the plan, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import adoption, atomic, audit, credentials, images, lock, postgres, preflight, program, release, survey, units
+from . import (
+    adoption,
+    age,
+    atomic,
+    audit,
+    credentials,
+    images,
+    lock,
+    postgres,
+    preflight,
+    program,
+    release,
+    restore,
+    survey,
+    units,
+)
 from .act import MANAGED, Actor
 from .compare import Difference
 from .compose import version as compose_version
@@ -92,7 +107,7 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
     result.differences = [one.to_json() for one in (*files, *made, *found)]
-    kept = units.ensure(paths, payload["plan"], check=True) if options.manage_units else []
+    kept = _keep_up(paths, payload["plan"], options, check=True)
     result.changed = bool(result.differences or kept)
     return result
 
@@ -126,7 +141,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
         result.changed = True
         _audit(payload, paths, result, "failed")
         raise _after_failure(failure, payload, good, options, docker, paths, result, actor) from failure
-    kept = units.ensure(paths, payload["plan"], check=False) if options.manage_units else []
+    kept = _keep_up(paths, payload["plan"], options, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
     release.prune(paths, {result.release, *([good] if good else [])})
     result.changed = bool(result.differences or result.actions or prepared or moved or kept or marked)
@@ -209,10 +224,30 @@ def _actor(
             why = f"database {database} was dumped to {path}; to restore it: {restore}"
             result.actions.append({"service": service, "action": "dump", "why": why, "seconds": 0.0})
 
+    def load(service: str, before: Callable[[], None]) -> Callable[[], None]:
+        def load_after() -> None:
+            before()
+            for change in restore.load(paths, docker, payload, service):
+                result.actions.append({"service": service, "action": "restore", "why": change, "seconds": 0.0})
+
+        return load_after
+
     once = {spec["service"] or MANAGED: ensure_roles} if spec else {}
+    once = {**once, **{service: load(service, once.get(service, _nothing)) for service in restore.pending(paths)}}
     actor = Actor(docker, paths, payload, seen, compose, digests, options.gate_timeout, dump, once)
     actor.done = result.actions
     return actor
+
+
+def _nothing() -> None:
+    """What comes before a dump is loaded into a server whose roles nobody declared."""
+
+
+def _keep_up(paths: StackPaths, plan: Mapping[str, Any], options: Options, check: bool) -> list[str]:
+    """Install what goes on after the run: the units, and the program that backups need."""
+    if not options.manage_units:
+        return []
+    return [*(age.ensure(check) if plan.get("backup") else []), *units.ensure(paths, plan, check)]
 
 
 def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackPaths, seen: survey.Survey) -> None:

@@ -93,6 +93,59 @@ SystemCallFilter=@system-service
 WantedBy=multi-user.target
 """
 
+# No network of its own: dumps and the engine go over sockets of the host. Databases that are busy come first.
+_BACKUP = f"""\
+[Unit]
+Description=Encrypted backup of stack %i
+Documentation=man:age(1)
+Requires=docker.service
+After=docker.service batten-stack@%i.service
+# A run that changed the stack meanwhile, or a database that was just restarted: try again, but not all night.
+StartLimitIntervalSec=6h
+StartLimitBurst=4
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 {PROGRAM} backup %i
+Restart=on-failure
+RestartSec=10min
+UMask=0077
+MemoryMax={2 * MEMORY_MAX_BYTES}
+TasksMax=128
+Nice=10
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+ProtectSystem=full
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+"""
+
+
+def _backup_timer(schedule: str) -> str:
+    """Return a stack's own timer; what was missed while the host was down is made up for (systemd.timer(5))."""
+    return f"""\
+[Unit]
+Description=When stack %i is backed up
+
+[Timer]
+OnCalendar={schedule}
+RandomizedDelaySec=15min
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"""
+
 
 def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
     """Return the text of every unit file. ``plan`` is a ``StackPlan`` as JSON."""
@@ -108,7 +161,12 @@ def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
         *mounts,
     ]
     timeout = ["[Service]", f"TimeoutStopSec={grace + _GRACE_MARGIN_SECONDS}"]
+    backup = {
+        paths.units / "batten-backup@.service": _BACKUP,
+        paths.units / _backup_unit(paths): _backup_timer((plan.get("backup") or {}).get("schedule", "")),
+    }
     return {
+        **(backup if plan.get("backup") else {}),
         paths.units / "batten-secrets@.service": _SECRETS,
         paths.units / "batten-stack@.service": _STACK,
         paths.units / f"batten-stack@{stack}.service.d" / "batten.conf": "\n".join(timeout) + "\n",
@@ -127,14 +185,17 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
             changes.append(f"{path.relative_to(paths.units)}: written")
             if not check:
                 atomic.write(path, text.encode(), 0o644)
+    timer = _backup_unit(paths)
+    units = (*_instances(paths), *([timer] if plan.get("backup") else []))
     if check:
-        wanted = [
-            f"{unit}: enabled" for unit in _instances(paths) if changes or _property(unit, "enabled") != "enabled"
-        ]
-        return changes + wanted
+        wanted = [f"{unit}: enabled" for unit in units if changes or _property(unit, "enabled") != "enabled"]
+        return changes + wanted + _without_backups(paths, plan, check)
+    changes += _without_backups(paths, plan, check)
     if changes:
         _systemctl("daemon-reload")
-    for unit in _instances(paths):
+    if f"{timer}: written" in changes and _property(timer, "active") == "active":
+        _systemctl("restart", timer)  # a timer alone: it takes up its new times, and nothing runs or stops
+    for unit in units:
         if _property(unit, "enabled") != "enabled":
             _systemctl("enable", "--quiet", unit)
             changes.append(f"{unit}: enabled")
@@ -144,21 +205,35 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
     return changes
 
 
+def _without_backups(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
+    """Take the timer away where backups were turned off; return what changed."""
+    timer = _backup_unit(paths)
+    if plan.get("backup") or not (paths.units / timer).exists():
+        return []
+    if not check:
+        _systemctl("disable", "--quiet", "--now", timer)
+        (paths.units / timer).unlink()
+    return [f"{timer}: removed"]
+
+
 def remove(paths: StackPaths, check: bool) -> list[str]:
     """Stop the stack in order and remove its units, and the templates after the last stack; return what changed."""
     directory = paths.units
     own = [
         directory / f"batten-stack@{paths.stack}.service.d" / "batten.conf",
         directory / "docker.service.d" / f"batten-{paths.stack}.conf",
+        directory / _backup_unit(paths),
     ]
     others = [path for path in (directory / "docker.service.d").glob("batten-*.conf") if path not in own]
-    templates = [directory / "batten-secrets@.service", directory / "batten-stack@.service"]
+    templates = [directory / f"batten-{kind}@.service" for kind in ("secrets", "stack", "backup")]
     present = [path for path in own + ([] if others else templates) if path.exists()]
     changes = [f"{path.relative_to(directory)}: removed" for path in present]
     if check or not present:
         return changes
     if templates[0].exists():
         _systemctl("disable", "--quiet", "--now", *_instances(paths))
+    if own[-1].exists():
+        _systemctl("disable", "--quiet", "--now", _backup_unit(paths))
     for path in present:
         path.unlink()
         if path.parent != directory and not any(path.parent.iterdir()):
@@ -169,6 +244,10 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
 
 def _instances(paths: StackPaths) -> tuple[str, str]:
     return f"batten-secrets@{paths.stack}.service", f"batten-stack@{paths.stack}.service"
+
+
+def _backup_unit(paths: StackPaths) -> str:
+    return f"batten-backup@{paths.stack}.timer"
 
 
 def _property(unit: str, what: str) -> str:

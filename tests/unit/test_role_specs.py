@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in ROOT.glob("roles/*/tasks/main.yml"))
 MODULES = sorted(path for path in ROOT.glob("plugins/modules/*.py") if path.name != "__init__.py")
 # The settings of a target are the inventory's own, read by the role that deploys to it.
-PREFIX = {role.name: role.name for role in ROLES} | {"stack": "stack|digitalocean"}
+PREFIX = {role.name: role.name for role in ROLES} | {"stack": "stack|digitalocean|backup"}
 OPTION_KEYS = ("type", "elements", "default", "choices", "required")
 
 

@@ -164,12 +164,27 @@ class VolumePlan:
 
 
 @dataclass(frozen=True)
+class BackupPlan:
+    """Backups of one stack: encrypted to ``recipient`` (age), made into ``directory`` at ``schedule`` (systemd.time(7)).
+
+    The newest ``keep`` stay, and the newest of these may be ``max_age_seconds`` old.
+    """
+
+    recipient: str
+    directory: str
+    schedule: str
+    keep: int
+    max_age_seconds: float
+
+
+@dataclass(frozen=True)
 class StackPlan:
     """One stack on one host.
 
     ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
+    ``backup`` is None where backups are off.
     """
 
     name: str
@@ -185,6 +200,7 @@ class StackPlan:
     removed: tuple[str, ...] = ()
     capacity_bytes: int = 0
     foreign_bytes: int = 0
+    backup: BackupPlan | None = None
 
 
 @dataclass(frozen=True)

@@ -261,6 +261,7 @@ def _stack(
         requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
         start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
         removed=inputs.definition.removed,
+        backup=settings.backup,
     )
 
 

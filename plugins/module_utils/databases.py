@@ -1,0 +1,98 @@
+"""Databases in a stack's own PostgreSQL containers: which there are, their dumps as streams, and loading them again.
+
+All goes through ``docker exec`` and the server's own programs, so that client and server are of one version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .docker_api import Docker
+from .errors import BattenError
+from .preflight import is_postgres
+
+_USER_OPTIONS = ("-U", "--username")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running container of service ``service``, and the superuser that its socket lets in without a password."""
+
+    service: str
+    container: str
+    user: str
+
+    def words(self, program: str, arguments: Sequence[str]) -> list[str]:
+        """Return the command line that runs one of PostgreSQL's programs beside the server."""
+        return ["docker", "exec", "-i", self.container, program, f"--username={self.user}", "--no-password", *arguments]
+
+    def psql(self, docker: Docker, sql: str, database: str = "postgres") -> str:
+        """Run ``sql``, which holds no secret, and return what it prints. Raises BattenError with the server's words."""
+        arguments = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
+        words = self.words("psql", [*arguments, f"--dbname={database}"])[4:]
+        done = docker.exec(self.container, words, stdin=sql.encode())
+        if done.exit_code:
+            said = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[0]
+            raise BattenError(f"PostgreSQL says: {said}", f"service {self.service}", "see the server's log")
+        return done.stdout.decode()
+
+    def databases(self, docker: Docker) -> list[str]:
+        """Return the databases that hold anything of a user's: all but templates."""
+        sql = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+        return self.psql(docker, sql).splitlines()
+
+    def major(self, docker: Docker) -> int:
+        """Return the server's major version."""
+        return int(self.psql(docker, "SHOW server_version_num")) // 10000
+
+    def create(self, docker: Docker, database: str) -> None:
+        """Make ``database`` if it is not there."""
+        if database not in self.databases(docker):
+            self.psql(docker, f"CREATE DATABASE {quoted(database)}")
+
+
+def dumps(service: Mapping[str, Any]) -> bool:
+    """Whether this service of a plan (as JSON) is a PostgreSQL whose databases are dumped one by one."""
+    return bool(service.get("dump")) and is_postgres(str(service["image"]))
+
+
+def server(docker: Docker, payload: Mapping[str, Any], service: str) -> Server:
+    """Return the running server. Raises BattenError when its container does not run."""
+    container = running(docker, payload["project"], service)
+    spec = payload.get("postgres") or {}
+    if spec.get("service") == service and spec.get("superuser"):
+        return Server(service, container, spec["superuser"])
+    words = list(payload["plan"]["services"][service]["dump"])
+    named = [words[at + 1] for at, word in enumerate(words[:-1]) if word in _USER_OPTIONS]
+    config = (docker.inspect(container) or {}).get("Config") or {}
+    environment = dict(pair.partition("=")[::2] for pair in config.get("Env") or [])
+    return Server(service, container, environment.get("POSTGRES_USER") or (named or ["postgres"])[0])
+
+
+def running(docker: Docker, project: str, service: str) -> str:
+    """Return the name of a service's running container."""
+    for container in docker.list(project):
+        if container["Labels"].get("com.docker.compose.service") == service and container["State"] == "running":
+            return str(container["Names"][0].lstrip("/"))
+    raise BattenError("it does not run", f"service {service}", f"see: docker logs {project}-{service}-1")
+
+
+def dump_words(database: str) -> list[str]:
+    """Options of pg_dump for a dump that :func:`load_words` takes."""
+    return ["--format=custom", f"--dbname={database}"]
+
+
+CHECK_WORDS = ("--file=/dev/null",)
+"""Options of pg_restore that make it read a dump from end to end, and write the SQL to nowhere."""
+
+
+def load_words(database: str) -> list[str]:
+    """Options of pg_restore: all or nothing, and the same when it is done again."""
+    return ["--clean", "--if-exists", "--single-transaction", f"--dbname={database}"]
+
+
+def quoted(name: str) -> str:
+    """Quote an SQL identifier (PostgreSQL manual, 4.1.1)."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,281 @@
+"""A backup put back onto a new host: first all of it is read and judged, then it is kept, then a run loads it.
+
+The private key comes on standard input before the backup itself, goes to age through a pipe, and is kept nowhere. What
+is staged for the run are the credentials, sealed as always, and the dumps, encrypted to a key made here for this one
+purpose and sealed beside them: they are loaded even after a reboot, and lie nowhere in plain. (PostgreSQL then keeps
+the data in plain, as everywhere.)
+
+A dump is loaded when its server is healthy and before whoever depends on it starts, in one transaction; only then its
+file goes. Killed at any point, the next run loads it again with the same outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from . import access, archive, atomic, audit, credentials, databases, lock, systemd_creds
+from .docker_api import Docker
+from .engine_packages import version_tuple
+from .errors import BattenError
+from .paths import StackPaths
+from .preflight import is_postgres, postgres_major
+from .version import VERSION
+
+IDENTITY_BYTES = 32 * 1024
+_LINE_BYTES = 4 * IDENTITY_BYTES
+_POSTGRES_DUMP = re.compile(r"dumps/(?P<service>[^/]+)/(?P<database>[^/]+)\.dump\Z")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the operator hands in: the private key, and the images that the inventory would run, by service."""
+
+    identity: str
+    images: Mapping[str, str]
+
+
+def asked(source: int) -> Asked:
+    """Read the first line of standard input, which is JSON; the backup follows it. Takes not a byte more."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(source, 1)
+        if not byte or len(line) > _LINE_BYTES:
+            raise BattenError("standard input does not begin with a line of JSON", "restore", "use: batten restore")
+        line += byte
+    given = json.loads(line)
+    identity = str(given["identity"])
+    if len(identity) > IDENTITY_BYTES or "AGE-SECRET-KEY-" not in identity:
+        raise BattenError("this is no age private key", "--identity", "name the file that age-keygen wrote")
+    return Asked(identity, dict(given["images"]))
+
+
+def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[str, Any]:
+    """Judge the backup on ``source`` and keep what a run needs; return its header. Refused, nothing is changed.
+
+    Raises BattenError for a wrong key, a backup that is cut short, changed, of another stack or of something newer
+    than what would run, and where this host has credentials or data that would be lost.
+    """
+    with lock.held(paths.lock), ExitStack() as undo:
+        record = atomic.read_json(_record(paths), None)
+        there = {path: path.exists() for path in (paths.var, paths.state)}
+        for path, existed in there.items():
+            atomic.make_directory(path, 0o700)
+            undo.callback(_unmake, path, existed)
+        staging = Path(tempfile.mkdtemp(prefix=".restore-", dir=str(paths.state)))
+        undo.callback(shutil.rmtree, staging, ignore_errors=True)
+        with archive.decrypting(given.identity, source) as stream:
+            header, small = _stage(paths, docker, given, stream, staging, record)
+        bundle = credentials.from_json(small["credentials.json"])
+        _keeps_credentials(paths, bundle)
+        if record and record["id"] == _identity(header) and record["complete"]:
+            return {**header, "already": True}
+        _commit(paths, header, small, bundle, staging)
+    audit.append(
+        paths.audit, [{"stack": paths.stack, "action": "restore", "result": "staged", "why": header["created"]}]
+    )
+    return {**header, "already": False}
+
+
+def _commit(
+    paths: StackPaths, header: Mapping[str, Any], small: Mapping[str, Any], bundle: credentials.Bundle, staging: Path
+) -> None:
+    """Keep what was judged. The record says first that this has begun and last that it is whole."""
+    _note(paths, header, complete=False, loaded=False)
+    shutil.rmtree(_directory(paths), ignore_errors=True)
+    staging.rename(_directory(paths))
+    credentials.save(paths, bundle)
+    if "access.json" in small:
+        access.save(paths, access.from_json(small["access.json"]))
+    _note(paths, header, complete=True, loaded=not atomic.read_json(_index(paths), []))
+
+
+def _stage(
+    paths: StackPaths,
+    docker: Docker,
+    given: Asked,
+    stream: IO[bytes],
+    staging: Path,
+    record: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the whole backup; return header and small parts. Dumps go into ``staging``, encrypted anew."""
+    header: dict[str, Any] = {}
+    small: dict[str, Any] = {}
+    index: list[dict[str, str]] = []
+    left: list[str] = []
+    private, public = archive.new_identity()
+    continued = False
+    with ExitStack() as open_files:
+        part, target = "", None
+        for member in archive.read(stream):
+            if member.part == archive.HEADER:
+                header = json.loads(member.content)
+                judge(header, paths.stack, given.images)
+                continued = record is not None and record["id"] == _identity(header)
+                if not continued:
+                    _refuse_data(paths, docker, header)
+            elif member.number is None:
+                small[member.part] = json.loads(member.content)
+                if member.part == "release.json" and not continued:
+                    _refuse_directories(small[member.part])
+            else:
+                if member.part != part:
+                    open_files.close()
+                    part, match = member.part, _POSTGRES_DUMP.match(member.part)
+                    if match is None:  # of software that batten cannot load: ``left`` says so
+                        target, left = None, [*left, part]
+                        continue
+                    name = f"{len(index)}.age"
+                    index.append({"service": match["service"], "database": match["database"], "file": name})
+                    file = open_files.enter_context((staging / name).open("wb"))
+                    target = open_files.enter_context(archive.encrypting(public, file))
+                if target is not None:
+                    target.write(member.content)
+    if "credentials.json" not in small or "release.json" not in small:
+        raise BattenError("it holds no credentials or no release", "backup", "take another one")
+    atomic.write_json(staging / "index.json", index)
+    systemd_creds.write(staging / "key.cred", _sealed_name(paths), {"identity": private})
+    return {**header, "left": left}, small
+
+
+def judge(header: Mapping[str, Any], stack: str, images: Mapping[str, str]) -> None:
+    """Raise BattenError unless a backup with this header can be put back as ``stack`` with these images. Pure."""
+    where = f"backup of {header.get('created')}"
+    if header.get("format") != archive.FORMAT or version_tuple(str(header["batten"])) > version_tuple(VERSION):
+        what = f"it was made by batten {header.get('batten')}, and this is {VERSION}"
+        raise BattenError(what, where, "use that version of batten, or a newer one")
+    if header["stack"] != stack:
+        raise BattenError(f"it is of stack {header['stack']}, not {stack}", where, "name the file of this stack")
+    for service, major in sorted(header.get("postgres", {}).items()):
+        image = images.get(service, "")
+        now = postgres_major(image, {}) if is_postgres(image) else None
+        if now is None:
+            raise BattenError(
+                f"its PostgreSQL {service} is not in the inventory", where, "add the service, or its data"
+            )
+        if int(now) < int(major):
+            what = f"its data are of PostgreSQL {major}, and {image} cannot read them"
+            raise BattenError(what, where, f"run PostgreSQL {major} or newer")
+    for service in header.get("migrates", ()):
+        before, now = header["images"][service], images.get(service, "")
+        if _version(before) and _version(now) and _version(before) > _version(now):
+            what = f"its data were last used by {before}, and {now} is older"
+            raise BattenError(what, f"{where}: service {service}", f"run {before}, or something newer")
+
+
+def pending(paths: StackPaths) -> list[str]:
+    """Return the services whose dumps are still to be loaded. Raises BattenError after a restore that was cut off."""
+    record = atomic.read_json(_record(paths), None)
+    if record is None or record["loaded"]:
+        return []
+    if not record["complete"]:
+        fix = "run the same batten restore again"
+        raise BattenError("a restore of this stack was cut off", f"stack {paths.stack}", fix)
+    return sorted({one["service"] for one in atomic.read_json(_index(paths), [])})
+
+
+def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service: str) -> list[str]:
+    """Load what is pending for ``service``, whose server is healthy; return what was done, in words."""
+    index = atomic.read_json(_index(paths), [])
+    server = databases.server(docker, payload, service)
+    private = systemd_creds.read(_directory(paths) / "key.cred", _sealed_name(paths))["identity"]
+    done = []
+    for one in [each for each in index if each["service"] == service]:
+        server.create(docker, one["database"])
+        _load(server, one["database"], private, _directory(paths) / one["file"])
+        index.remove(one)
+        atomic.write_json(_index(paths), index)
+        (_directory(paths) / one["file"]).unlink()
+        done.append(f"database {one['database']}: loaded from the backup")
+    if not index:
+        record = atomic.read_json(_record(paths), {})
+        atomic.write_json(_record(paths), {**record, "loaded": True})
+        shutil.rmtree(_directory(paths))
+    return done
+
+
+def _load(server: databases.Server, database: str, private: str, path: Path) -> None:
+    words = server.words("pg_restore", databases.load_words(database))
+    with archive.decrypting(private, subprocess.DEVNULL, str(path)) as stream, tempfile.TemporaryFile() as said:
+        done = subprocess.run(words, stdin=stream, stdout=subprocess.DEVNULL, stderr=said, check=False)
+        if done.returncode:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            told = next((line for line in lines if "error" in line), "it gave no reason")
+            fix = "nothing of it was loaded; correct that and run site.yml again"
+            raise BattenError(f"pg_restore says: {told}", f"database {database} of service {server.service}", fix)
+
+
+def _refuse_data(paths: StackPaths, docker: Docker, header: Mapping[str, Any]) -> None:
+    """Raise BattenError where the stack has run on this host: its data would be lost, or mixed with the backup's."""
+    fix = "restore onto a new host; or take the stack off this one (playbooks/uninstall.yml) and its data away yourself"
+    if paths.current.is_symlink():
+        raise BattenError(f"stack {paths.stack} is deployed on this host already", str(paths.current), fix)
+    if not docker.answers():
+        return
+    if docker.list(header["project"]):
+        raise BattenError(f"project {header['project']} has containers on this host", "docker", fix)
+    prefix = f"{header['project']}_"
+    for volume in docker.volumes():
+        place = Path(volume.get("Mountpoint") or "/nonexistent")
+        if volume["Name"].startswith(prefix) and place.is_dir() and any(place.iterdir()):
+            raise BattenError(f"volume {volume['Name']} holds data", str(place), fix)
+
+
+def _refuse_directories(payload: Mapping[str, Any]) -> None:
+    """Raise BattenError where a directory behind a volume of the stack holds something (a volume that moved)."""
+    for volume in (payload["plan"].get("volumes") or {}).values():
+        place = Path(volume.get("device") or "/nonexistent")
+        if place.is_dir() and any(place.iterdir()):
+            fix = "data that are there need no backup of them: run site.yml; or move them away"
+            raise BattenError(f"the directory of volume {volume['name']} holds data", str(place), fix)
+
+
+def _keeps_credentials(paths: StackPaths, bundle: credentials.Bundle) -> None:
+    if paths.credentials.exists() and credentials.load(paths) != bundle:
+        fix = "restore onto a new host; or, if nobody needs them any more: rm " + str(paths.credentials)
+        raise BattenError("other credentials of this stack are on this host", str(paths.credentials), fix)
+
+
+def _note(paths: StackPaths, header: Mapping[str, Any], complete: bool, loaded: bool) -> None:
+    record = {"id": _identity(header), "at": lock.now(), "complete": complete, "loaded": loaded}
+    atomic.write_json(_record(paths), record)
+
+
+def _identity(header: Mapping[str, Any]) -> str:
+    return f"{header['host']} {header['created']} {header['release']}"
+
+
+def _version(image: str) -> tuple[int, ...]:
+    return version_tuple(image.partition("@")[0].rpartition("/")[2].partition(":")[2])
+
+
+def _unmake(path: Path, existed: bool) -> None:
+    """Take away a directory that we made and that is still empty."""
+    if not existed and not any(path.iterdir()):
+        path.rmdir()
+
+
+def _directory(paths: StackPaths) -> Path:
+    return paths.state / "restore"
+
+
+def _index(paths: StackPaths) -> Path:
+    return _directory(paths) / "index.json"
+
+
+def _record(paths: StackPaths) -> Path:
+    return paths.state / "restored.json"
+
+
+def _sealed_name(paths: StackPaths) -> str:
+    return f"batten-{paths.stack}-restore"
