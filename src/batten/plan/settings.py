@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from batten import resources
 from batten.plan import schema
 from batten.plan.model import BackupPlan
-from batten.plan.model import BackupPlan
 from batten.plan.schema import At
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ _VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, o
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
 _RECIPIENT = schema.pattern(r"age1[02-9ac-hj-np-z]{58}", "an age public key, which age-keygen prints: age1...")
 _CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(7), such as daily or 03:30")
-_RECIPIENT = schema.pattern(r"age1[02-9ac-hj-np-z]{58}", "an age public key, which age-keygen prints: age1...")
-_CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(7), such as daily or 03:30")
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
     "stack_base": schema.text,
@@ -77,11 +74,6 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_reserve": schema.size,
     "backup_recipient": _RECIPIENT,
     "backup_directory": PATH,
-    "backup_schedule": _CALENDAR,
-    "backup_keep": schema.integer(1, 1000),
-    "backup_max_age": _duration,
-    "backup_recipient": _RECIPIENT,
-    "backup_directory": _PATH,
     "backup_schedule": _CALENDAR,
     "backup_keep": schema.integer(1, 1000),
     "backup_max_age": _duration,
@@ -129,11 +121,6 @@ class StackSettings:
     backup_schedule: str = "daily"
     backup_keep: int = 14
     backup_max_age_seconds: float = 36 * 3600
-    backup_recipient: str | None = None
-    backup_directory: str = "/var/backups/batten"
-    backup_schedule: str = "daily"
-    backup_keep: int = 14
-    backup_max_age_seconds: float = 36 * 3600
     managed_postgres: bool = False
     postgres_host: str | None = None
     postgres_port: int = 25060
@@ -169,7 +156,6 @@ class StackSettings:
             "stack_profiles": "profiles",
             "stack_gate_timeout": "gate_timeout_seconds",
             "stack_reserve": "reserve_bytes",
-            "backup_max_age": "backup_max_age_seconds",
             "backup_max_age": "backup_max_age_seconds",
         }
         values = {
@@ -234,19 +220,6 @@ class StackSettings:
                 "DIGITALOCEAN_POSTGRES_USER": self.postgres_user,
             }
         return {**own, **self.environment}
-
-    @property
-    def backup(self) -> BackupPlan | None:
-        """What backups are made; None without a key to encrypt them to."""
-        if not self.backup_recipient:
-            return None
-        return BackupPlan(
-            self.backup_recipient,
-            self.backup_directory,
-            self.backup_schedule,
-            self.backup_keep,
-            self.backup_max_age_seconds,
-        )
 
     @property
     def backup(self) -> BackupPlan | None:
