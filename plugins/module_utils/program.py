@@ -126,15 +126,14 @@ def _compare(paths: StackPaths) -> int:
 
 
 def _sync(paths: StackPaths) -> int:
-    from . import access, metrics, release, rotation, sync
+    from . import metrics, release, rotation, sync
     from .docker_api import Docker
 
     docker = Docker()
     payload = release.read(paths, release.running(paths) or "(none)")
     finished = rotation.Rotation(docker, paths, say=_say).finish()
-    found = sync.Result()
-    if access.load(paths) is not None:
-        found = sync.Sync(paths, payload["secrets"]["generate"], docker, sync.vault(paths), say=_say).run()
+    vault = sync.vault(paths) if paths.access.exists() else None
+    found = sync.Sync(paths, payload["secrets"]["generate"], docker, vault, say=_say).run()
     for line in (*(f"{name}: rotation finished" for name in finished.finished), *found.changes):
         _say(line)
     if found.stale:

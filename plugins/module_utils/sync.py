@@ -88,13 +88,14 @@ def enroll(paths: StackPaths, host: str, url: str, check: bool) -> list[str]:
 class Sync:
     """One look, and what follows from it. ``rules`` are the release's ``secrets.generate``.
 
+    ``vault`` is None for a stack whose values its host keeps alone: then certificates are renewed, and that is all.
     ``coming`` are the names that a person hands in with this run, which only check mode has to be told.
     """
 
     paths: StackPaths
     rules: store.Rules
     docker: Docker
-    vault: Vault
+    vault: Vault | None
     check: bool = False
     coming: Collection[str] = ()
     say: Callable[[str], None] = lambda _: None
@@ -110,12 +111,13 @@ class Sync:
         self.result.refused = dict(state.get("refused", {}))
         complete = set(store.names(self.rules)) <= set(self._bundle().values)
         try:
-            listing = self.vault.listing(str(state.get("etag", "")) if complete else "")
-            if listing is not None:  # None: nothing has changed there, nor is anything missing here
-                self._reconcile(listing)
+            if self.vault:
+                listing = self.vault.listing(str(state.get("etag", "")) if complete else "")
+                if listing is not None:  # None: nothing has changed there, nor is anything missing here
+                    self._reconcile(self.vault, listing)
             self.result.changes += self._renew()
-            if listing is not None or self.result.changes:
-                self._remember()
+            if self.vault and (listing is not None or self.result.changes or state.get("problem")):
+                self._remember(self.vault)
         except Unreachable as error:
             if not complete:
                 raise
@@ -130,10 +132,10 @@ class Sync:
         """Return the host's copy; an empty one where it is lost, for Infisical may have all of it."""
         return credentials.load(self.paths) if self.paths.credentials.exists() else credentials.empty()
 
-    def _reconcile(self, listing: Listing) -> None:
+    def _reconcile(self, vault: Vault, listing: Listing) -> None:
         bundle = self._bundle()
         outcome = store.compare(self.rules, bundle, listing.secrets, self.result.refused, self.coming)
-        self._refuse(outcome)
+        self._refuse(outcome, vault)
         self.result.changes += outcome.words
         self.result.changes += [f"{name}: twice in Infisical, the newest counts" for name in listing.duplicates]
         if self.check:
@@ -141,21 +143,19 @@ class Sync:
         bundle = self._keep(bundle, listing, outcome)
         made = [part for name in outcome.make for part in generators.parts(name, self.rules[name])]
         if newer := {name: bundle.values[name] for name in (*outcome.create, *outcome.update, *made)}:
-            self.vault.push(newer)
+            vault.push(newer)
         self._adopt(outcome.change, listing)
 
-    def _refuse(self, outcome: store.Outcome) -> None:
+    def _refuse(self, outcome: store.Outcome, vault: Vault) -> None:
         stack = f"stack {self.paths.stack}"
         if outcome.ask:
             names = ", ".join(outcome.ask)
             variables = ", ".join(str(self.rules[name].get("from") or name) for name in outcome.ask)
-            fix = (
-                f"create it in {self.vault} (batten tunnel infisical opens it), or set {variables} under ansible-vault"
-            )
+            fix = f"create it in {vault} (batten tunnel infisical opens it), or set {variables} under ansible-vault"
             raise BattenError(f"no value was given for {names}", stack, fix)
         if outcome.wrong:
             names = ", ".join(outcome.wrong)
-            raise BattenError(f"not of the declared format: {names}", stack, f"correct it in {self.vault}")
+            raise BattenError(f"not of the declared format: {names}", stack, f"correct it in {vault}")
         if self.paths.credentials.exists():
             return
         if lost := credentials.lost(self.paths, outcome.make):
@@ -202,7 +202,8 @@ class Sync:
             return [f"{name}: due for renewal" for name in due]
         known: list[str] = []
         if rotation.runs(self.paths):
-            turn = rotation.Rotation(self.docker, self.paths, self.vault.push, self.say)
+            push = self.vault.push if self.vault else None
+            turn = rotation.Rotation(self.docker, self.paths, push, self.say)
             known = [name for name in due if turn.rules.get(name) == self.rules[name]]
             self.result.rotations += [turn.rotate(known).to_json()] if known else []
         new: dict[str, str] = {}
@@ -211,12 +212,13 @@ class Sync:
                 new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
         if new:
             credentials.save(self.paths, credentials.load(self.paths).having(new))
-            self.vault.push(new)
+            if self.vault:
+                self.vault.push(new)
         return [f"{name}: renewed" for name in due]
 
-    def _remember(self) -> None:
+    def _remember(self, vault: Vault) -> None:
         """Keep what is there now, so that the next look is a question whether anything has changed."""
-        listing = None if self.check else self.vault.listing()
+        listing = None if self.check else vault.listing()
         if listing is None:
             return
         bundle = credentials.load(self.paths)
