@@ -15,10 +15,11 @@ RUN groupadd -g 999 postgres && useradd -r -u 999 -g 999 -d /var/lib/postgresql 
  && apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
       postgresql-17 pgbouncer prometheus prometheus-postgres-exporter prometheus-pgbouncer-exporter \
-      python3 python3-pip busybox curl libcap2-bin >/dev/null \
+      redis-server python3 python3-pip python3-psycopg2 python3-redis python3-cryptography \
+      busybox curl libcap2-bin >/dev/null \
  # JIT alone needs LLVM, 130 MB; the server runs without it.
  && rm -f /usr/lib/postgresql/17/lib/llvmjit* /usr/lib/*/libLLVM* /usr/lib/*/libz3.so* \
- && rm -rf /usr/lib/postgresql/17/lib/bitcode /var/lib/prometheus /var/log/postgresql /etc/pgbouncer \
+ && rm -rf /usr/lib/postgresql/17/lib/bitcode /var/lib/prometheus /var/log/postgresql /etc/pgbouncer /etc/redis \
  && ln -s /usr/bin/busybox /usr/bin/wget \
  && sed -i '/^ssl-cert:/d' /etc/group && sed -i '/^ssl-cert:/d' /etc/gshadow \
  && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s /usr/bin/python3 /usr/local/bin/python \

@@ -54,6 +54,7 @@ def _server(name: str, stage: str, **arguments: str) -> Image:
 IMAGES = (
     Image("postgres:17.6-trixie", "postgres", arguments={"PG_VERSION": "17.6-1.pgdg13+1"}),
     Image("edoburu/pgbouncer:v1.25.2-p0", "pgbouncer"),
+    Image("redis:7.4.11-alpine", "redis"),
     Image("caddy:2.11.4-alpine", "caddy"),
     Image("prom/prometheus:v3.5.0", "prometheus"),
     Image("prometheuscommunity/postgres-exporter:v0.20.1", "postgres-exporter"),
@@ -65,6 +66,9 @@ IMAGES = (
     _server("grafana/alloy:v1.18.1", "alloy"),
     _server("clickhouse/clickhouse-server:25.10", "clickhouse"),
     _server("stackauth/server:5f3a2c1", "stack-auth"),
+    _server("infisical/infisical:v0.165.16", "infisical"),
+    # The level of October 2024: no bootstrap, no v4.
+    _server("infisical/infisical:v0.93.1-postgres", "infisical", LEVEL="2024"),
     Image("batten/sample-api:1.0.0", "api", "own"),
     # For tests of failures.
     Image("batten/sample-api:1.0.1", "api", "own", {"VERSION": "1.0.1"}),
