@@ -20,7 +20,7 @@ from api.logs import JsonFormatter, choose_request_id, request_id
 from api.metrics import Metrics
 from api.probe import probe
 from api.server import Server
-from api.settings import SettingsError, from_environment
+from api.settings import SettingsError, from_environment, parse_url
 
 ENVIRONMENT = {"DATABASE_HOST": "pool", "DATABASE_NAME": "app", "DATABASE_USER": "app", "DATABASE_PASSWORD": "one"}
 
@@ -91,9 +91,31 @@ def test_a_credential_in_a_file_is_read_again_for_each_connection(tmp_path: Path
     assert settings.connection()["password"] == "two"
 
 
+def test_a_url_in_a_file_changes_user_and_password_at_one_moment(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://app_a:one@pool:6432/app?sslmode=verify-full\n")
+    settings = from_environment({"DATABASE_URL_FILE": str(file)})
+    expected = {"host": "pool", "port": "6432", "dbname": "app", "user": "app_a", "password": "one"}
+    assert settings.database() == {**expected, "sslmode": "verify-full"}
+    file.write_text("postgres://app_b:p%40ss%2Fw%3A@pool/app")
+    assert (settings.connection()["user"], settings.connection()["password"]) == ("app_b", "p@ss/w:")
+    assert settings.connection()["port"] == "5432"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "hunter2", "https://app:hunter2@h/d", "postgres://h:port-hunter2/d", "postgres://[:hunter2"]
+)
+def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL is not") as refused:
+        parse_url(url)
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ({"DATABASE_URL": "postgres://a:b@c/d", "DATABASE_URL_FILE": "/run/secrets/x"}, "both DATABASE_URL and"),
+        ({"DATABASE_URL_FILE": "/nowhere/url"}, "DATABASE_URL_FILE cannot be read"),
         ({"DATABASE_PASSWORD": ""}, "DATABASE_PASSWORD_FILE"),
         ({"DATABASE_PASSWORD_FILE": "/run/secrets/x"}, "both DATABASE_PASSWORD and"),
         ({"DATABASE_HOST": ""}, "DATABASE_HOST"),

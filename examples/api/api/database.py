@@ -1,12 +1,15 @@
-"""The database, through a small pool. Every new connection reads the credentials again, so a rotated password is
-taken up without a restart: old connections live on, and an attempt that was refused is repeated with what is there now.
+"""The database, through a small pool. When its credentials change, the pool's connections are replaced before the next
+query, and an attempt that was refused is repeated with what is there now: a rotation fails nothing.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from psycopg import Connection, Error
+from psycopg import Connection, Error, OperationalError
 from psycopg_pool import ConnectionPool
 
 from .settings import Settings
@@ -25,6 +28,9 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._has_table = False
+        self._settings = settings
+        self._entered_with: Mapping[str, str] = {}
+        self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection[tuple[object, ...]]] = ConnectionPool(
             kwargs=settings.connection,
             min_size=1,
@@ -33,7 +39,7 @@ class Database:
             max_lifetime=600,
             # After this long without success attempts stop; the next request begins them again, at once.
             reconnect_timeout=5,
-            check=ConnectionPool.check_connection,
+            check=self._check,
             open=False,
         )
 
@@ -48,18 +54,40 @@ class Database:
     def latency_ms(self) -> float:
         """Milliseconds of one query through the pool, waiting for a connection included."""
         started = time.monotonic()
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             connection.execute("SELECT 1")
         return round((time.monotonic() - started) * 1000, 2)
 
     def visit(self, page: str) -> int:
         """Count one visit of a page and return its number of visits."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             if not self._has_table:
                 connection.execute(_TABLE)
             [(count,)] = connection.execute(_VISIT, (page,)).fetchall()
         self._has_table = True
         return int(str(count))
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[tuple[object, ...]]]:
+        """A connection that was made with the credentials as they are now."""
+        try:
+            current = self._settings.database()
+        except (OSError, ValueError) as error:
+            raise OperationalError(f"the credentials cannot be read: {error}") from error
+        with self._lock:
+            if self._entered_with not in ({}, current):
+                self._pool.drain()
+            self._entered_with = current
+        with self._pool.connection() as connection:
+            yield connection
+
+    def _check(self, connection: Connection[tuple[object, ...]]) -> None:
+        """Refuse a connection that is dead; then the others are too, as a rule, and one after the other takes long."""
+        try:
+            ConnectionPool.check_connection(connection)
+        except Error:
+            self._pool.drain()
+            raise
 
     def gauges(self) -> dict[str, float]:
         """Sizes of the pool, for /metrics."""
