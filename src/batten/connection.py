@@ -161,3 +161,45 @@ def one(connections: Mapping[str, Connection], inventory: str) -> Connection:
         return next(iter(connections.values()))
     names = ", ".join(sorted(connections))
     raise BattenError(f"this is done on one host, and there are {len(connections)}: {names}", inventory, "--limit HOST")
+
+
+def of_inventory(inventory: str, limit: str | None = None, group: str = "") -> dict[str, Connection]:
+    """Return the connection to each host that batten deploys to, or to those of ``group`` among them."""
+    from batten import runner
+
+    found = runner.connections(inventory, limit, group)
+    return {host: connect(host, variables, inventory) for host, variables in found.items()}
+
+
+def host_program(*words: str) -> list[str]:
+    """Return the words that run batten-host where a run of site.yml has put it."""
+    from ansible_collections.batten.core.plugins.module_utils.paths import PROGRAM
+
+    return ["python3", str(PROGRAM), *words]
+
+
+# Reads so many bytes of a program from standard input into memory and runs it; what follows is the program's own input.
+_BOOTSTRAP = """\
+import os, sys
+left = int(sys.argv[1])
+file = os.memfd_create("batten-host")
+while left:
+    block = os.read(0, left)
+    if not block:
+        sys.exit("batten-host: the program was cut short")
+    left -= os.write(file, block)
+place = "/proc/self/fd/%d" % file
+sys.argv = [place] + sys.argv[2:]
+sys.path.insert(0, place)
+from batten_host.program import main
+sys.exit(main())
+"""
+
+
+def carried_program(*words: str) -> tuple[list[str], bytes]:
+    """Return the words that run this batten's own batten-host on a host that has none, and what comes first on their
+    standard input: the program, which goes to memory and to no disk (memfd_create(2))."""
+    from ansible_collections.batten.core.plugins.module_utils import program
+
+    content = program.build()
+    return ["python3", "-c", _BOOTSTRAP, str(len(content)), *words], content

@@ -79,6 +79,24 @@ def load_hosts(
         raise BattenError(_first_line(error), inventory, f"ansible-inventory -i {inventory} --list") from error
 
 
+def connections(inventory: str, limit: str | None = None, group: str = "") -> dict[str, dict[str, Any]]:
+    """Return, for each host that batten deploys to (or of ``group``), the ``ansible_*`` variables that say how to reach
+    it, templated. Values under a vault are left out. Raises as :func:`load_hosts`. No host is contacted.
+    """
+    hosts = load_hosts(inventory, limit)  # says what is wrong with an inventory in our words
+    from ansible.inventory.manager import InventoryManager
+    from ansible.vars.manager import VariableManager
+
+    loader = _loader_without_vault()
+    manager = InventoryManager(loader=loader, sources=[inventory_source(inventory)])
+    variables = VariableManager(loader=loader, inventory=manager)
+    wanted = [manager.get_host(name) for name in hosts if not group or name in hosts[name]["groups"].get(group, ())]
+    return {
+        host.name: _templated(variables.get_vars(host=host), loader, f"{inventory}: {host.name}", ("ansible_",))
+        for host in wanted
+    }
+
+
 def check_options(role: str, values: Mapping[str, Any], where: str) -> None:
     """Raise :class:`BattenError` for a value that a role's ``argument_specs`` do not allow."""
     from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -147,8 +165,10 @@ def _role_defaults(loader: Any) -> dict[str, Any]:
 _LEFT_OUT = object()
 
 
-def _templated(values: Mapping[str, Any], loader: Any, where: str) -> dict[str, Any]:
-    """Return the role variables of one host, templated, as plain Python values."""
+def _templated(
+    values: Mapping[str, Any], loader: Any, where: str, prefixes: tuple[str, ...] = PREFIXES
+) -> dict[str, Any]:
+    """Return the variables of one host whose names begin with ``prefixes``, templated, as plain Python values."""
     from ansible.errors import AnsibleError
     from ansible.parsing.vault import EncryptedString
     from ansible.template import Templar
@@ -177,7 +197,7 @@ def _templated(values: Mapping[str, Any], loader: Any, where: str) -> dict[str, 
             return str.__str__(result)
         return plain(result, name)
 
-    chosen = {name: plain(value, name) for name, value in values.items() if name.startswith(PREFIXES)}
+    chosen = {name: plain(value, name) for name, value in values.items() if name.startswith(prefixes)}
     return {name: value for name, value in chosen.items() if value is not _LEFT_OUT}
 
 
