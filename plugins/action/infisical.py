@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
 from batten.errors import BattenError
-from batten.plan.infisical import STACK
+from batten.plan.infisical import HTTPS_CA, STACK, InfisicalSettings, url_of
 
 
 class ActionModule(DeployAction):
@@ -16,11 +17,42 @@ class ActionModule(DeployAction):
         """Return what both did as one result."""
         variables = dict(task_vars or {})
         result: dict[str, Any] = dict(super().run(tmp, variables))
+        arguments = dict(self._task.args)
+        if arguments:  # somebody else's call, such as one that lets other hosts in
+            return {**result, **self.module("batten.core.infisical", arguments, variables)}
         try:
-            stacks = self.stacks(variables)
-            settings = next((stack for stack in stacks if stack.name == STACK), None)
-            if settings is None:
-                return {**result, "changed": False, "skipped": True, "skip_reason": "Infisical is not run on this host"}
-            return {**result, **self.deploy(settings, stacks, variables)}
+            return {**result, **self._deploy_and_set_up(variables)}
         except BattenError as error:
             return {**result, "failed": True, "msg": str(error)}
+
+    def _deploy_and_set_up(self, variables: dict[str, Any]) -> dict[str, Any]:
+        stacks = self.stacks(variables)
+        stack = next((one for one in stacks if one.name == STACK), None)
+        if stack is None:
+            return {"changed": False, "skipped": True, "skip_reason": "Infisical is not run on this host"}
+        deployed = self.deploy(stack, stacks, variables)
+        if deployed.get("failed"):
+            return deployed
+        own, host = self.own_variables(variables), str(variables.get("inventory_hostname", ""))
+        settings = InfisicalSettings.from_variables(own, host, self.root(variables))
+        return merged(deployed, self.module("batten.core.infisical", set_up(settings), variables))
+
+
+def set_up(settings: InfisicalSettings) -> dict[str, Any]:
+    """Return the module's arguments for a host's own Infisical."""
+    remote = {"remote_url": url_of(settings, local=False), "remote_ca_secret": HTTPS_CA} if settings.address else {}
+    return {
+        "stack": STACK,
+        "url": url_of(settings, local=True),
+        "email": settings.admin_email,
+        "organization": settings.organization,
+        **remote,
+    }
+
+
+def merged(deployed: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both results as one: changed if either did anything, the differences one after the other."""
+    diffs = [one["diff"] for one in (deployed, made) if one.get("diff")]
+    warnings = [*deployed.get("warnings", []), *made.get("warnings", [])]
+    changed = bool(deployed.get("changed") or made.get("changed"))
+    return {**deployed, **made, "changed": changed, "diff": diffs, "warnings": warnings}

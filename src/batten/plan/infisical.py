@@ -26,6 +26,11 @@ STACK = "infisical"
 """The name of the stack, of its Compose project, of its host group."""
 
 HTTPS_PORT = 8443
+HTTPS_CA = "https_ca"
+"""The secret of its stack that is the authority of its certificate for other hosts."""
+
+# The proxy is on the engine's own networks (RFC 1918, and docker_daemon's default-address-pools).
+PROXIED = {"TRUSTED_PROXY_CIDRS": "172.16.0.0/12"}
 _MODES = ("selfhosted", "external", "none")
 _UUID = schema.pattern(r"[0-9A-Fa-f-]{36}", "the project's id, a UUID (Infisical: Project Settings, Copy Project ID)")
 _SLUG = schema.pattern(r"[a-z0-9][a-z0-9-]*", "small letters, digits and -")
@@ -203,7 +208,16 @@ def infisical_stack(
         "stack_gate_timeout": "10m",  # hundreds of migrations at the first start
     }
     if settings.address:
-        own |= {"stack_profiles": ["https"], "stack_public_addresses": [settings.address]}
+        certificate = {"generator": "x509", "ca": HTTPS_CA, "names": [settings.address], "consumers": ["caddy"]}
+        own |= {
+            "stack_profiles": ["https"],
+            "stack_public_addresses": [settings.address],
+            "stack_secrets": {HTTPS_CA: {"generator": "ca"}, "https": certificate},
+        }
+        services |= {
+            STACK: {"ports": [loopback], "networks": ["host", "app", "data", "queue"], "environment": PROXIED},
+            "caddy": {"reload": ["caddy", "reload", "--config", "/etc/caddy/Caddyfile", "--force"]},
+        }
     shared = ("stack_target", "stack_capacity", "stack_reserve", "digitalocean_volume", "digitalocean_vpc_address")
     of_host = {name: value for name, value in variables.items() if name in shared or name.startswith("backup_")}
     return StackSettings.from_variables({**of_host, **own}, source, root)
