@@ -28,9 +28,11 @@ class ActionModule(DeployAction):
 
     def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
         own, host = self.own_variables(variables), str(variables.get("inventory_hostname", ""))
+        settings = InfisicalSettings.from_variables(own, host, self.root(variables))
+        if settings.mode == "none":
+            return {"changed": False, "skipped": True, "skip_reason": "the host keeps the values alone"}
         stacks = self.stacks(variables)
         payload, _ = render(stacks[-1], stacks, _ANY_HOST)
-        settings = InfisicalSettings.from_variables(own, host, self.root(variables))
         local = runs_on(host, settings.mode, own["groups"])
         rules = payload["secrets"]["generate"]
         given = self.given(rules, variables)

@@ -101,9 +101,15 @@ def postgres(
         "client_image": image or plan.services[service].image,
         "superuser": wanted.get("superuser", "postgres"),
         "superuser_secret": wanted.get("superuser_secret"),
-        "roles": wanted.get("roles", {}),
+        "roles": {name: _role(role, definition) for name, role in wanted.get("roles", {}).items()},
         "databases": wanted.get("databases", {}),
     }
+
+
+def _role(role: Mapping[str, Any], definition: Definition) -> dict[str, Any]:
+    """Return a role as the host ensures it: two login roles take turns where its secret changes hands that way."""
+    rotation = definition.secrets[role["secret"]].get("rotation")
+    return {**role, "alternate": rotation == "postgres_role"}
 
 
 def _ca_file(stack: str, rendered: Mapping[str, RenderedFiles]) -> str:
