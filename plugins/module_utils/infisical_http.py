@@ -184,7 +184,8 @@ class Http:
                     connection.request(method, target, content, dict(headers))
                     response = connection.getresponse()
                     data = response.read(MAX_ANSWER + 1)
-                    if response.length or late.is_set():  # read(n) does not say that the rest is missing
+                    whole = len(data) > MAX_ANSWER or not response.length
+                    if not whole or late.is_set():  # read(n) does not say that the rest is missing
                         raise http.client.IncompleteRead(data)
                 except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: no header may hold it
                     late_or_timeout = late.is_set() or isinstance(error, socket.timeout)
@@ -294,7 +295,7 @@ def _readable(sock: socket.socket) -> bool:
 
 def _retry_after(response: http.client.HTTPResponse, default: float) -> float:
     try:
-        return max(float(int(response.getheader("Retry-After") or "")), 0.05)
+        return max(float(int(response.getheader("Retry-After") or "")), 1.0)
     except ValueError:
         return default
 
