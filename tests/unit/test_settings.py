@@ -50,7 +50,7 @@ def test_sizes_and_durations_are_parsed() -> None:
     [
         ("stack_name", "App!", "a Compose project name"),
         ("stack_target", "aws", "one of selfhosted, digitalocean"),
-        ("stack_tls", True, "one of internal, acme"),
+        ("stack_tls", True, "one of internal, acme, provided"),
         ("stack_build", "controller", "one of host"),
         ("stack_profiles", "auth", "a list"),
         ("stack_capacity", {"memory": "lots"}, "a size such as"),
@@ -90,6 +90,8 @@ def test_acme_needs_a_domain_and_an_address() -> None:
     with pytest.raises(BattenError, match="stack_tls: acme needs"):
         settings(stack_tls="acme", stack_domain="example.org")
     assert settings(stack_tls="acme", stack_domain="example.org", stack_acme_email="a@example.org").tls == "acme"
+    with pytest.raises(BattenError, match="stack_tls: provided needs the domain"):
+        settings(stack_tls="provided")
 
 
 @pytest.mark.parametrize("missing", ["digitalocean_postgres_host", "digitalocean_postgres_ca"])
@@ -105,6 +107,7 @@ def test_managed_postgres_is_digitaloceans() -> None:
 
 def test_sections_follow_the_target() -> None:
     assert settings().sections == ("selfhosted",)
+    assert settings(stack_tls="provided", stack_domain="example.org").sections == ("selfhosted", "tls_provided")
     assert StackSettings.from_variables(MANAGED).sections == ("digitalocean", "digitalocean_managed_postgres")
 
 

@@ -18,6 +18,7 @@ commented example. Top level::
       selfhosted: {remove: [SERVICE], services: {...}, networks: {...}, secrets: {...}, postgres: {...}}
       digitalocean: ...
       digitalocean_managed_postgres: ...        # on digitalocean with digitalocean_managed_postgres: true
+      tls_provided: ...                         # with stack_tls: provided
 
 SERVICE::
 
@@ -143,7 +144,7 @@ _PARTS: dict[str, schema.Check] = {
     "postgres": _POSTGRES,
     "services": schema.map_of(lambda value, at: _SERVICE(value or {}, at), keep_null=True),
 }
-SECTIONS = ("selfhosted", "digitalocean", "digitalocean_managed_postgres")
+SECTIONS = ("selfhosted", "digitalocean", "digitalocean_managed_postgres", "tls_provided")
 DEFINITION = Record(_PARTS)
 
 

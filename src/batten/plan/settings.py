@@ -61,7 +61,7 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_build": schema.choice("host"),
     "stack_environment": schema.map_of(schema.scalar_text),
     "stack_domain": _DOMAIN,
-    "stack_tls": schema.choice("internal", "acme"),
+    "stack_tls": schema.choice("internal", "acme", "provided"),
     "stack_acme_email": EMAIL,
     "stack_data_directory": PATH,
     "stack_public_addresses": schema.list_of(address),
@@ -104,7 +104,7 @@ class StackSettings:
     build: Literal["host"] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     domain: str | None = None
-    tls: Literal["internal", "acme"] = "internal"
+    tls: Literal["internal", "acme", "provided"] = "internal"
     acme_email: str | None = None
     data_directory: str | None = None
     public_addresses: tuple[str, ...] = ()
@@ -183,6 +183,11 @@ class StackSettings:
                 "stack_tls: acme needs a domain and an address",
                 "set stack_domain and stack_acme_email, or stack_tls: internal",
             )
+        if self.tls == "provided" and not self.domain:
+            raise at.error(
+                "stack_tls: provided needs the domain that the certificate is for",
+                "set stack_domain, or stack_tls: internal",
+            )
         if not self.managed_postgres:
             return
         if self.target != "digitalocean":
@@ -200,7 +205,8 @@ class StackSettings:
     @property
     def sections(self) -> tuple[str, ...]:
         """The definition's target sections that fit."""
-        return (self.target, "digitalocean_managed_postgres") if self.managed_postgres else (self.target,)
+        managed = ("digitalocean_managed_postgres",) if self.managed_postgres else ()
+        return (self.target, *managed, *(("tls_provided",) if self.tls == "provided" else ()))
 
     @property
     def variables(self) -> dict[str, str]:
