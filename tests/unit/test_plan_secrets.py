@@ -81,8 +81,16 @@ def test_an_x509_names_its_ca() -> None:
     ],
 )
 def test_rotation_follows_from_use(name: str, kind: str, role: str | None) -> None:
-    found = parse(dict.fromkeys(("app", "watch", "root", "key"), ALNUM), postgres=POSTGRES).secrets[name]
+    services = {"web": {"secrets": {"account": {"template": "${app.user} ${app}"}}}}
+    found = parse(dict.fromkeys(("app", "watch", "root", "key"), ALNUM), services, postgres=POSTGRES).secrets[name]
     assert (found["rotation"], found.get("role")) == (kind, role)
+
+
+def test_who_writes_the_roles_own_name_keeps_it() -> None:
+    """With two login roles that take turns, a client that goes on as the owner would be locked out."""
+    services = {"web": {"secrets": {"account": {"template": "app ${app}"}}}}
+    rules = parse(dict.fromkeys(("app", "watch", "root"), ALNUM), services, postgres=POSTGRES).secrets
+    assert rules["app"] == {"generator": "password", "length": 32, "rotation": "postgres"}
 
 
 def test_a_written_rotation_comes_first() -> None:

@@ -260,7 +260,7 @@ def parse_definition(
     declared = {name: _without(item, removed) for name, item in values.get("secrets", {}).items()}
     own = {name: _service(item) for name, item in values.get("services", {}).items() if name not in removed}
     own = declared_secrets.deliver(declared, own, ServiceDefinition())
-    rules = declared_secrets.rules(declared, postgres if here else None)
+    rules = declared_secrets.rules(declared, postgres if here else None, own)
     definition = Definition(
         networks={name: network.get("internal", False) for name, network in values.get("networks", {}).items()},
         secrets=rules,

@@ -240,16 +240,24 @@ def values_of(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def rules(declared: Mapping[str, Declaration], postgres: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+def rules(
+    declared: Mapping[str, Declaration],
+    postgres: Mapping[str, Any] | None,
+    services: Mapping[str, ServiceDefinition],
+) -> dict[str, dict[str, Any]]:
     """Return the rule of every secret (``module_utils/generators.py``), with the kind of its rotation.
 
+    The two login roles of a role that owns a database take turns where ``services`` take the name of the current one,
+    ``NAME.user``; who writes the role's own name keeps it, and its password changes in place.
     Raises BattenError for declarations that contradict one another or the use that ``postgres`` makes of them.
     """
     found = {}
     users = _postgres_users(postgres or {})
+    named = {value for own in services.values() for source in own.secrets.values() for value in used_values(source)}
     for name, each in declared.items():
         use = users.get(name)
-        derived, role = _derived(each.rule, use)
+        role = use or ""
+        derived = _derived(each.rule, use, bool({f"{name}.user", f"{name}.userlist"} & named))
         kind = each.rotation or derived
         if use:
             _check_postgres(name, each)
@@ -283,16 +291,16 @@ def _postgres_users(postgres: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _derived(rule: Mapping[str, Any], role: str | None) -> tuple[str, str]:
-    """Return the rotation that follows from a secret's use, and the role that it is the password of."""
+def _derived(rule: Mapping[str, Any], role: str | None, follows: bool) -> str:
+    """Return the rotation that follows from a secret's use: ``role`` is that of :func:`_postgres_users`, or None."""
     if rule["generator"] == "provided":
-        return "provided", ""
+        return "provided"
     if role is not None:
-        return ("postgres_role", role) if role else ("postgres", "")
+        return "postgres_role" if role and follows else "postgres"
     if rule["generator"] == "x509":
-        return "tls", ""
+        return "tls"
     # A CA is not replaced, but renewed on its key: what trusts it goes on to trust all that it signed.
-    return ("none", "") if rule["generator"] == "ca" else ("restart", "")
+    return "none" if rule["generator"] == "ca" else "restart"
 
 
 def _check_postgres(name: str, each: Declaration) -> None:
