@@ -1,4 +1,5 @@
-"""The reference stack as both inventories plan it, in every combination of its Compose profiles, merged by Compose."""
+"""The stacks as both inventories plan them, the reference stack in every combination of its Compose profiles, merged by
+Compose."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from batten.plan.infisical import host_stacks
 from batten.plan.model import Capacity, StackPlan
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs, plan_stack
@@ -64,24 +66,46 @@ def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMPOSE, *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
+def merge(name: str, settings: StackSettings, make: pytest.TempPathFactory) -> Variant:
+    """Plan and render one stack, and have Compose merge its layers."""
+    plan, _ = plan_stack(settings, Capacity(memory_bytes=8 * 1024**3, cpus=4))
+    payload = release(plan, settings, load_inputs(settings).definition)
+    directory = make.mktemp(name)
+    write(payload, directory)
+    variant = Variant(name, settings, plan, payload, directory, directory / f"{name}.merged.yaml")
+    result = compose(*variant.arguments, "config", "--format", "json")
+    assert result.returncode == 0, f"{name}: {result.stderr}"
+    variant.merged_file.write_text(result.stdout)
+    return variant
+
+
 @pytest.fixture(scope="session")
 def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Variant]:
-    merged = tmp_path_factory.mktemp("merged")
+    """The reference stack."""
     found = {}
     for (target, managed), profiles in product(TARGETS, PROFILES):
         changes = {"digitalocean_managed_postgres": managed} if target == "digitalocean" else {}
         settings = StackSettings.from_variables(inventory(target, stack_profiles=list(profiles), **changes))
-        plan, _ = plan_stack(settings, Capacity(memory_bytes=8 * 1024**3, cpus=4))
-        payload = release(plan, settings, load_inputs(settings).definition)
         name = "-".join((target, *(("managed",) if managed else ()), *profiles))
-        directory = tmp_path_factory.mktemp(name)
-        write(payload, directory)
-        variant = Variant(name, settings, plan, payload, directory, merged / f"{name}.yaml")
-        result = compose(*variant.arguments, "config", "--format", "json")
-        assert result.returncode == 0, f"{name}: {result.stderr}"
-        variant.merged_file.write_text(result.stdout)
-        found[name] = variant
+        found[name] = merge(name, settings, tmp_path_factory)
     return found
+
+
+@pytest.fixture(scope="session")
+def infisicals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Variant]:
+    """batten's own Infisical: beside the stack, and serving other hosts."""
+    found = {}
+    for target, address in product(("selfhosted", "digitalocean"), ("", "10.116.0.2")):
+        name = "-".join(("infisical", target, *(("https",) if address else ())))
+        settings = host_stacks(inventory(target, infisical_address=address))[0]
+        found[name] = merge(name, settings, tmp_path_factory)
+    return found
+
+
+@pytest.fixture(scope="session")
+def every_variant(variants: dict[str, Variant], infisicals: dict[str, Variant]) -> dict[str, Variant]:
+    """What must hold for any stack."""
+    return {**variants, **infisicals}
 
 
 def tool(name: str, *install: str) -> Path:

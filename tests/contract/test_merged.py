@@ -26,13 +26,13 @@ def _services(variants: dict[str, Variant]) -> Iterator[tuple[str, str, dict[str
             yield f"{variant.name}/{name}", name, service, variant
 
 
-def test_every_service_of_the_plan_is_there_and_no_other(variants: dict[str, Variant]) -> None:
-    for variant in variants.values():
+def test_every_service_of_the_plan_is_there_and_no_other(every_variant: dict[str, Variant]) -> None:
+    for variant in every_variant.values():
         assert set(variant.merged["services"]) == set(variant.plan.services), variant.name
 
 
-def test_limits(variants: dict[str, Variant]) -> None:
-    for where, _, service, _ in _services(variants):
+def test_limits(every_variant: dict[str, Variant]) -> None:
+    for where, _, service, _ in _services(every_variant):
         memory = int(service["mem_limit"])
         assert memory >= 32 * 1024**2, where
         assert int(service["memswap_limit"]) == memory, f"{where}: no swap"
@@ -43,14 +43,14 @@ def test_limits(variants: dict[str, Variant]) -> None:
         assert -999 <= service.get("oom_score_adj", 0) <= 1000, where
 
 
-def test_limits_never_sum_over_the_host(variants: dict[str, Variant]) -> None:
-    for variant in variants.values():
+def test_limits_never_sum_over_the_host(every_variant: dict[str, Variant]) -> None:
+    for variant in every_variant.values():
         total = sum(int(service["mem_limit"]) for service in variant.merged["services"].values())
         assert total <= 8 * 1024**3 * 0.9, variant.name
 
 
-def test_health_start_and_stop(variants: dict[str, Variant]) -> None:
-    for where, _, service, variant in _services(variants):
+def test_health_start_and_stop(every_variant: dict[str, Variant]) -> None:
+    for where, _, service, variant in _services(every_variant):
         assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), where
         assert "localhost" not in " ".join(service["healthcheck"]["test"]), f"{where}: BusyBox takes it for ::1"
         assert service["healthcheck"]["interval"], where
@@ -62,8 +62,8 @@ def test_health_start_and_stop(variants: dict[str, Variant]) -> None:
             assert other in variant.plan.services, where
 
 
-def test_privileges(variants: dict[str, Variant]) -> None:
-    for where, name, service, _ in _services(variants):
+def test_privileges(every_variant: dict[str, Variant]) -> None:
+    for where, name, service, _ in _services(every_variant):
         assert service["cap_drop"] == ["ALL"], where
         assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else []), where
         assert service["security_opt"] == ["no-new-privileges:true"], where
@@ -75,8 +75,8 @@ def test_privileges(variants: dict[str, Variant]) -> None:
             assert "size=" in mount, f"{where}: {mount}"
 
 
-def test_logs_go_to_the_journal(variants: dict[str, Variant]) -> None:
-    for where, _, service, _ in _services(variants):
+def test_logs_go_to_the_journal(every_variant: dict[str, Variant]) -> None:
+    for where, _, service, _ in _services(every_variant):
         assert service["logging"]["driver"] == "journald", where
         assert set(service["logging"]["options"]) == {"tag", "labels"}, f"{where}: journald takes no max-size"
 
@@ -108,24 +108,24 @@ def test_networks_by_need(variants: dict[str, Variant]) -> None:
         assert members.get("monitoring", set()) <= {"grafana", "loki", "alloy", "prometheus"}, variant.name
 
 
-def test_no_key_that_only_swarm_reads(variants: dict[str, Variant]) -> None:
-    for where, _, service, variant in _services(variants):
+def test_no_key_that_only_swarm_reads(every_variant: dict[str, Variant]) -> None:
+    for where, _, service, variant in _services(every_variant):
         assert not set(SWARM_KEYS) & set(service), where
         assert not set(SWARM_TOP_LEVEL) & set(variant.merged), where
 
 
-def test_no_secret_in_what_the_plan_runs(variants: dict[str, Variant]) -> None:
-    for variant in variants.values():
+def test_no_secret_in_what_the_plan_runs(every_variant: dict[str, Variant]) -> None:
+    for variant in every_variant.values():
         assert not DEVELOPMENT_PASSWORD.search(variant.merged_file.read_text()), variant.name
         for layer in variant.release["layers"][1:]:
             assert not DEVELOPMENT_PASSWORD.search(layer["text"]), f"{variant.name}: {layer['name']}"
-    for where, _, service, _ in _services(variants):
+    for where, _, service, _ in _services(every_variant):
         for key in service.get("environment") or {}:
             assert not CREDENTIAL.search(key), f"{where}: {key}"
 
 
-def test_mounts_are_ours_and_read_only(variants: dict[str, Variant]) -> None:
-    for where, name, service, variant in _services(variants):
+def test_mounts_are_ours_and_read_only(every_variant: dict[str, Variant]) -> None:
+    for where, name, service, variant in _services(every_variant):
         for mount in service.get("volumes", []):
             if mount["type"] == "volume":
                 assert mount["source"] in variant.plan.volumes, where
@@ -137,16 +137,16 @@ def test_mounts_are_ours_and_read_only(variants: dict[str, Variant]) -> None:
                 assert mount["bind"]["create_host_path"] is False, f"{where}: {mount['target']}"
 
 
-def test_every_delivery_reaches_a_service_that_mounts_it(variants: dict[str, Variant]) -> None:
-    for variant in variants.values():
+def test_every_delivery_reaches_a_service_that_mounts_it(every_variant: dict[str, Variant]) -> None:
+    for variant in every_variant.values():
         for name, delivery in variant.release["secrets"]["deliveries"].items():
             service = variant.merged["services"][name]
             assert "/run/secrets" in [mount["target"] for mount in service["volumes"]], f"{variant.name}/{name}"
             assert f"{delivery['uid']}:{delivery['gid']}" == service["user"], f"{variant.name}/{name}"
 
 
-def test_a_digest_label_only_where_nothing_but_recreation_helps(variants: dict[str, Variant]) -> None:
-    for where, name, service, variant in _services(variants):
+def test_a_digest_label_only_where_nothing_but_recreation_helps(every_variant: dict[str, Variant]) -> None:
+    for where, name, service, variant in _services(every_variant):
         planned = variant.plan.services[name]
         wanted = bool(planned.secrets) and planned.reload is None
         assert ("io.batten.digest" in service.get("labels", {})) == wanted, where
@@ -187,3 +187,39 @@ def test_data_lies_under_the_chosen_directory_or_on_the_block_volume(variants: d
         for name, volume in variant.merged["volumes"].items():
             if name in variant.plan.volumes:
                 assert volume["driver_opts"]["device"].startswith(place), f"{variant.name}: {name}"
+
+
+def test_infisical_is_reached_from_its_host_or_through_its_proxy_alone(infisicals: dict[str, Variant]) -> None:
+    for variant in infisicals.values():
+        services, https = variant.merged["services"], variant.name.endswith("https")
+        ports = {
+            name: [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
+            for name, service in services.items()
+            if service.get("ports")
+        }
+        proxy = {"caddy": [("10.116.0.2", "8443", 8443)]} if https else {}
+        assert ports == {"infisical": [("127.0.0.1", "8222", 8080)], **proxy}, variant.name
+        outward = {name for name, network in variant.merged["networks"].items() if not network.get("internal")}
+        reaching = {name for name, service in services.items() if outward & set(service["networks"])}
+        assert reaching == {"infisical", *proxy}, variant.name
+        assert set(services["db"]["networks"]) == {"data"}, variant.name
+        assert set(services["redis"]["networks"]) == {"queue"}, variant.name
+
+
+def test_infisicals_heap_fits_its_limit_and_it_calls_nobody(infisicals: dict[str, Variant]) -> None:
+    for variant in infisicals.values():
+        service = variant.merged["services"]["infisical"]
+        environment = service["environment"]
+        heap = int(environment["NODE_OPTIONS"].partition("=")[2]) * 1024**2
+        assert heap <= 0.75 * int(service["mem_limit"]), variant.name
+        assert environment["TELEMETRY_ENABLED"] == environment["ANNOUNCEMENTS_ENABLED"] == "false", variant.name
+        assert environment["DISABLE_UPDATE_CHECK"] == "true", variant.name
+        assert environment["PINO_LOG_LEVEL"] == "warn", f"{variant.name}: each probe logs two lines at info"
+        assert environment["SITE_URL"] == "http://localhost:8222", variant.name
+
+
+def test_infisical_takes_the_same_memory_whatever_else_the_host_has(infisicals: dict[str, Variant]) -> None:
+    for variant in infisicals.values():
+        sizes = {name: int(service["mem_limit"]) // 1024**2 for name, service in variant.merged["services"].items()}
+        assert sizes.items() >= {"infisical": 1024, "db": 384, "redis": 96}.items(), variant.name
+        assert sizes.get("caddy", 64) == 64, variant.name
