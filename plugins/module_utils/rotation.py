@@ -179,6 +179,8 @@ class Rotation:
 
     def finish(self) -> Result:
         """Go on with what a killed run left, or what waited for sessions to end."""
+        if not credentials.load(self.paths).others:
+            return self.result
         with lock.held(self.paths.lock):
             self._finish(patience=0)
         return self.result

@@ -9,11 +9,11 @@ are missing does not start, and nothing that happens later reaches a Docker that
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from . import atomic, timers
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 
@@ -93,59 +93,6 @@ SystemCallFilter=@system-service
 WantedBy=multi-user.target
 """
 
-# No network of its own: dumps and the engine go over sockets of the host. Databases that are busy come first.
-_BACKUP = f"""\
-[Unit]
-Description=Encrypted backup of stack %i
-Documentation=man:age(1)
-Requires=docker.service
-After=docker.service batten-stack@%i.service
-# A run that changed the stack meanwhile, or a database that was just restarted: try again, but not all night.
-StartLimitIntervalSec=6h
-StartLimitBurst=4
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/python3 {PROGRAM} backup %i
-Restart=on-failure
-RestartSec=10min
-UMask=0077
-MemoryMax={2 * MEMORY_MAX_BYTES}
-TasksMax=128
-Nice=10
-NoNewPrivileges=yes
-CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
-RestrictAddressFamilies=AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-ProtectSystem=full
-ProtectHome=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-PrivateTmp=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-"""
-
-
-def _backup_timer(schedule: str) -> str:
-    """Return a stack's own timer; what was missed while the host was down is made up for (systemd.timer(5))."""
-    return f"""\
-[Unit]
-Description=When stack %i is backed up
-
-[Timer]
-OnCalendar={schedule}
-RandomizedDelaySec=15min
-Persistent=yes
-
-[Install]
-WantedBy=timers.target
-"""
-
 
 def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
     """Return the text of every unit file. ``plan`` is a ``StackPlan`` as JSON."""
@@ -161,23 +108,22 @@ def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
         *mounts,
     ]
     timeout = ["[Service]", f"TimeoutStopSec={grace + _GRACE_MARGIN_SECONDS}"]
-    backup = {
-        paths.units / "batten-backup@.service": _BACKUP,
-        paths.units / _backup_unit(paths): _backup_timer((plan.get("backup") or {}).get("schedule", "")),
-    }
+    wanted = timers.timers(plan)
     return {
-        **(backup if plan.get("backup") else {}),
         paths.units / "batten-secrets@.service": _SECRETS,
         paths.units / "batten-stack@.service": _STACK,
         paths.units / f"batten-stack@{stack}.service.d" / "batten.conf": "\n".join(timeout) + "\n",
         paths.units / "docker.service.d" / f"batten-{stack}.conf": "\n".join(docker) + "\n",
+        **{paths.units / f"batten-{kind}@.service": timers.SERVICES[kind] for kind in wanted},
+        **{paths.units / _timer(paths, kind): text for kind, text in wanted.items()},
     }
 
 
 def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
     """Install, enable and start the units; return what changed. Needs the program and delivered secrets.
 
-    Nothing here restarts or stops: a changed unit takes effect at its next start.
+    Nothing here restarts or stops but timers, which run nothing when they take up new times: a changed unit takes
+    effect at its next start.
     """
     changes = []
     for path, text in files(paths, plan).items():
@@ -185,55 +131,55 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
             changes.append(f"{path.relative_to(paths.units)}: written")
             if not check:
                 atomic.write(path, text.encode(), 0o644)
-    timer = _backup_unit(paths)
-    units = (*_instances(paths), *([timer] if plan.get("backup") else []))
+    changes += _remove_timers(paths, plan, check)
+    units = [*_instances(paths), *(_timer(paths, kind) for kind in timers.timers(plan))]
     if check:
-        wanted = [f"{unit}: enabled" for unit in units if changes or _property(unit, "enabled") != "enabled"]
-        return changes + wanted + _without_backups(paths, plan, check)
-    changes += _without_backups(paths, plan, check)
+        states = _states(units)
+        return changes + [f"{unit}: enabled" for unit in units if states[unit][0] != "enabled"]
     if changes:
         _systemctl("daemon-reload")
-    if f"{timer}: written" in changes and _property(timer, "active") == "active":
-        _systemctl("restart", timer)  # a timer alone: it takes up its new times, and nothing runs or stops
-    for unit in units:
-        if _property(unit, "enabled") != "enabled":
+    for unit, (enabled, active) in _states(units).items():
+        if enabled != "enabled":
             _systemctl("enable", "--quiet", unit)
             changes.append(f"{unit}: enabled")
-        if _property(unit, "active") != "active":
+        if active != "active":
             _systemctl("start", unit)
             changes.append(f"{unit}: started")
+        elif f"{unit}: written" in changes and unit.endswith(".timer"):
+            _systemctl("restart", unit)
     return changes
 
 
-def _without_backups(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
-    """Take the timer away where backups were turned off; return what changed."""
-    timer = _backup_unit(paths)
-    if plan.get("backup") or not (paths.units / timer).exists():
-        return []
-    if not check:
-        _systemctl("disable", "--quiet", "--now", timer)
-        (paths.units / timer).unlink()
-    return [f"{timer}: removed"]
+def _remove_timers(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
+    """Take away the timers that the plan does not ask for any more; return what changed."""
+    gone = [_timer(paths, kind) for kind in timers.SERVICES if kind not in timers.timers(plan)]
+    gone = [unit for unit in gone if (paths.units / unit).exists()]
+    if gone and not check:
+        _systemctl("disable", "--quiet", "--now", *gone)
+        for unit in gone:
+            (paths.units / unit).unlink()
+    return [f"{unit}: removed" for unit in gone]
 
 
 def remove(paths: StackPaths, check: bool) -> list[str]:
     """Stop the stack in order and remove its units, and the templates after the last stack; return what changed."""
     directory = paths.units
+    ours = [directory / _timer(paths, kind) for kind in timers.SERVICES]
     own = [
         directory / f"batten-stack@{paths.stack}.service.d" / "batten.conf",
         directory / "docker.service.d" / f"batten-{paths.stack}.conf",
-        directory / _backup_unit(paths),
+        *ours,
     ]
     others = [path for path in (directory / "docker.service.d").glob("batten-*.conf") if path not in own]
-    templates = [directory / f"batten-{kind}@.service" for kind in ("secrets", "stack", "backup")]
+    templates = [directory / f"batten-{kind}@.service" for kind in ("secrets", "stack", *timers.SERVICES)]
     present = [path for path in own + ([] if others else templates) if path.exists()]
     changes = [f"{path.relative_to(directory)}: removed" for path in present]
     if check or not present:
         return changes
+    if running := [path.name for path in ours if path.exists()]:  # first: it would start again what is stopped
+        _systemctl("disable", "--quiet", "--now", *running)
     if templates[0].exists():
         _systemctl("disable", "--quiet", "--now", *_instances(paths))
-    if own[-1].exists():
-        _systemctl("disable", "--quiet", "--now", _backup_unit(paths))
     for path in present:
         path.unlink()
         if path.parent != directory and not any(path.parent.iterdir()):
@@ -246,14 +192,17 @@ def _instances(paths: StackPaths) -> tuple[str, str]:
     return f"batten-secrets@{paths.stack}.service", f"batten-stack@{paths.stack}.service"
 
 
-def _backup_unit(paths: StackPaths) -> str:
-    return f"batten-backup@{paths.stack}.timer"
+def _timer(paths: StackPaths, kind: str) -> str:
+    return f"batten-{kind}@{paths.stack}.timer"
 
 
-def _property(unit: str, what: str) -> str:
-    """Return what ``systemctl is-enabled`` or ``is-active`` prints for ``unit``."""
-    done = subprocess.run(["systemctl", f"is-{what}", unit], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def _states(units: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return whether each unit is ``enabled`` and ``active``, in the words of systemctl(1)."""
+    words = ["systemctl", "show", "--property=UnitFileState,ActiveState", *units]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
+    blocks += [{}] * (len(units) - len(blocks))
+    return {unit: (block.get("UnitFileState", ""), block.get("ActiveState", "")) for unit, block in zip(units, blocks)}
 
 
 def _systemctl(*words: str) -> None:

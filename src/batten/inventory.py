@@ -14,7 +14,7 @@ import yaml
 from batten.errors import BattenError
 from batten.plan.schema import not_yaml
 
-PREFIXES = ("stack_", "docker_", "digitalocean_", "infisical_", "backup_", "batten_")
+PREFIXES = ("stack_", "secrets_", "docker_", "digitalocean_", "infisical_", "backup_", "batten_")
 
 
 def known_names(roles: Path) -> frozenset[str]:

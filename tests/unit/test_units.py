@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import units
+from ansible_collections.batten.core.plugins.module_utils import timers, units
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 PLAN = {
@@ -19,8 +19,13 @@ SYSTEMCTL = """#!/bin/sh
 echo "$@" >>"$STATE/record"
 verb=$1; for unit do :; done
 case $verb in
-is-enabled) [ -e "$STATE/enabled-$unit" ] && echo enabled || echo disabled ;;
-is-active) [ -e "$STATE/active-$unit" ] && echo active || echo inactive ;;
+show)
+  shift 2; between=
+  for unit; do
+    [ -z "$between" ] || echo; between=yes
+    [ -e "$STATE/active-$unit" ] && echo ActiveState=active || echo ActiveState=inactive
+    [ -e "$STATE/enabled-$unit" ] && echo UnitFileState=enabled || echo UnitFileState=disabled
+  done ;;
 enable) : >"$STATE/enabled-$unit" ;;
 start) : >"$STATE/active-$unit" ;;
 esac
@@ -37,7 +42,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callab
 def said(record: Path) -> list[str]:
     lines = record.read_text().splitlines() if record.exists() else []
     record.unlink(missing_ok=True)
-    return [line for line in lines if not line.startswith("is-")]
+    return [line for line in lines if not line.startswith("show ")]
 
 
 def text(name: str, stack: str = "demo") -> str:
@@ -102,6 +107,34 @@ def test_an_edited_unit_is_put_right_with_a_reload_only(record: Path, tmp_path: 
     (paths.units / "docker.service.d" / "batten-demo.conf").write_text("[Unit]\n")
     assert units.ensure(paths, PLAN, check=False) == ["docker.service.d/batten-demo.conf: written"]
     assert said(record) == ["daemon-reload"]
+
+
+WITH_TIMERS = {**PLAN, "sync_seconds": 300, "backup": {"schedule": "daily"}}
+
+
+def test_timers_come_take_new_times_and_go(record: Path, tmp_path: Path) -> None:
+    paths = StackPaths("demo", str(tmp_path / "host"))
+    units.ensure(paths, WITH_TIMERS, check=False)
+    assert {"start batten-sync@demo.timer", "start batten-backup@demo.timer"} <= set(said(record))
+    assert units.ensure(paths, WITH_TIMERS, check=False) == []
+    hourly = {**WITH_TIMERS, "sync_seconds": 3600}
+    assert units.ensure(paths, hourly, check=False) == ["batten-sync@demo.timer: written"]
+    assert said(record) == ["daemon-reload", "restart batten-sync@demo.timer"]
+    gone = ["batten-backup@demo.timer: removed", "batten-sync@demo.timer: removed"]
+    assert units.ensure(paths, PLAN, check=True) == gone
+    assert units.ensure(paths, PLAN, check=False) == gone
+    assert said(record) == [
+        "disable --quiet --now batten-backup@demo.timer batten-sync@demo.timer",
+        "daemon-reload",
+    ]
+
+
+def test_what_timers_start_has_limits_and_no_more_rights_than_it_needs() -> None:
+    for kind, service in timers.SERVICES.items():
+        lines = service.splitlines()
+        assert f"ExecStart=/usr/bin/python3 /usr/local/lib/batten/batten-host.pyz {kind} %i" in lines
+        assert {"NoNewPrivileges=yes", "ProtectHome=yes", "TasksMax=128"} <= set(lines)
+        assert any(line.startswith("CapabilityBoundingSet=CAP_") for line in lines)
 
 
 def test_removing_one_stack_keeps_the_templates_for_the_other(record: Path, tmp_path: Path) -> None:

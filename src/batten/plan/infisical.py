@@ -218,7 +218,14 @@ def infisical_stack(
             STACK: {"ports": [loopback], "networks": ["host", "app", "data", "queue"], "environment": PROXIED},
             "caddy": {"reload": ["caddy", "reload", "--config", "/etc/caddy/Caddyfile", "--force"]},
         }
-    shared = ("stack_target", "stack_capacity", "stack_reserve", "digitalocean_volume", "digitalocean_vpc_address")
+    shared = (
+        "stack_target",
+        "secrets_sync_interval",
+        "stack_capacity",
+        "stack_reserve",
+        "digitalocean_volume",
+        "digitalocean_vpc_address",
+    )
     of_host = {name: value for name, value in variables.items() if name in shared or name.startswith("backup_")}
     return StackSettings.from_variables({**of_host, **own}, source, root)
 

@@ -165,7 +165,7 @@ class VolumePlan:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """Backups of one stack: encrypted to ``recipient`` (age), made into ``directory`` at ``schedule`` (systemd.time(7)).
+    """Backups of one stack: encrypted to ``recipient`` (age), into ``directory``, at ``schedule`` (systemd.time(7)).
 
     The newest ``keep`` stay, and the newest of these may be ``max_age_seconds`` old.
     """
@@ -184,7 +184,8 @@ class StackPlan:
     ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
-    ``backup`` is None where backups are off.
+    ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets, None for
+    never.
     """
 
     name: str
@@ -201,6 +202,7 @@ class StackPlan:
     capacity_bytes: int = 0
     foreign_bytes: int = 0
     backup: BackupPlan | None = None
+    sync_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_adopt_chown": schema.boolean,
     "stack_gate_timeout": _duration,
     "stack_reserve": schema.size,
+    "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
     "backup_directory": PATH,
     "backup_schedule": _CALENDAR,
@@ -116,6 +117,7 @@ class StackSettings:
     adopt_chown: bool = False
     gate_timeout_seconds: float = 300
     reserve_bytes: int | None = None
+    sync_interval_seconds: float = 300
     backup_recipient: str | None = None
     backup_directory: str = "/var/backups/batten"
     backup_schedule: str = "daily"
@@ -156,6 +158,7 @@ class StackSettings:
             "stack_profiles": "profiles",
             "stack_gate_timeout": "gate_timeout_seconds",
             "stack_reserve": "reserve_bytes",
+            "secrets_sync_interval": "sync_interval_seconds",
             "backup_max_age": "backup_max_age_seconds",
         }
         values = {

@@ -262,6 +262,7 @@ def _stack(
         start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
         removed=inputs.definition.removed,
         backup=settings.backup,
+        sync_seconds=settings.sync_interval_seconds or None,
     )
 
 

@@ -1,0 +1,81 @@
+"""What a host does by itself from time to time for a stack, each by a timer that the plan asks for or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .paths import PROGRAM
+
+_MEMORY_MAX_BYTES = 384 * 1024 * 1024  # ours, and docker, compose or psql beside it
+
+# Both work with the engine and write below /opt, /var and /run; only one talks to Infisical, over the network.
+_SANDBOX = f"""\
+UMask=0077
+MemoryMax={_MEMORY_MAX_BYTES}
+TasksMax=128
+NoNewPrivileges=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+ProtectSystem=full
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+"""
+SERVICES: Mapping[str, str] = {
+    "backup": f"""\
+[Unit]
+Description=Encrypted backup of stack %i
+Documentation=man:age(1)
+Requires=docker.service
+After=docker.service batten-stack@%i.service
+# A run that changed the stack meanwhile, or a database that was just restarted: try again, but not all night.
+StartLimitIntervalSec=6h
+StartLimitBurst=4
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 {PROGRAM} backup %i
+Restart=on-failure
+RestartSec=10min
+Nice=10
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
+RestrictAddressFamilies=AF_UNIX
+{_SANDBOX}""",
+    "sync": f"""\
+[Unit]
+Description=Changed secrets of stack %i to their consumers
+Requires=docker.service
+After=docker.service batten-stack@%i.service network-online.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 {PROGRAM} sync %i
+CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_KILL CAP_SYS_PTRACE
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+{_SANDBOX}""",
+}
+
+
+def timers(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the text of each timer that ``plan`` (a ``StackPlan`` as JSON) asks for, by the kind of its service."""
+    found = {}
+    if plan.get("backup"):
+        # What was missed while the host was down is made up for (systemd.timer(5), Persistent=).
+        when = f"OnCalendar={plan['backup']['schedule']}\nRandomizedDelaySec=15min\nPersistent=yes"
+        found["backup"] = _timer("When stack %i is backed up", when)
+    if plan.get("sync_seconds"):
+        seconds = round(plan["sync_seconds"])
+        when = f"OnActiveSec={seconds}\nOnUnitInactiveSec={seconds}\nAccuracySec=5s\nRandomizedDelaySec={seconds // 10}"
+        found["sync"] = _timer("When stack %i looks for changed secrets", when)
+    return found
+
+
+def _timer(description: str, when: str) -> str:
+    return f"[Unit]\nDescription={description}\n\n[Timer]\n{when}\n\n[Install]\nWantedBy=timers.target\n"
