@@ -27,6 +27,11 @@ VERBS = {
     "up": "bring hosts to what the inventory says (site.yml), with live progress",
     "verify": "run the controls on the live hosts",
     "rotate": "new values for secrets, while the stack keeps answering",
+    "tunnel": "reach Infisical, Grafana, Prometheus: a port on this machine, until Ctrl-C",
+    "infisical": "admin: show the administrator's login of Infisical on this terminal",
+    "secrets": "import: take the credentials of a .env file over",
+    "backup": "an encrypted backup of every stack, fetched",
+    "restore": "backups onto a new host",
     "version": "the versions of batten and of what it stands on",
 }
 

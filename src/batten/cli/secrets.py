@@ -1,0 +1,127 @@
+"""import: take the credentials of a .env file over into batten's keeping, and say which lines to delete.
+
+The values go to the host on standard input and are printed nowhere; the next run of site.yml stores them in Infisical
+and delivers them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batten import dotenv, fleet
+from batten.cli import inventory_argument, print_json
+from batten.connection import carried_program, of_inventory
+from batten.errors import BattenError
+from batten.plan.settings import StackSettings
+from batten.plan.stack import load_inputs
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``batten secrets`` takes."""
+    parser.add_argument("what", choices=["import"], help="import: the values of a .env file")
+    inventory_argument(parser)
+    parser.add_argument(
+        "--env-file", required=True, metavar="FILE", help="the .env file of the stack as it ran until now"
+    )
+    parser.add_argument("--stack", metavar="NAME", help="for which stack; the inventory's own unless given")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be taken over, and touch nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``batten secrets import``."""
+    path = Path(args.env_file)
+    try:
+        entries = dotenv.parse(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BattenError(f"cannot read it: {error}", str(path), "name a .env file, in UTF-8") from error
+    hosts = {
+        host: stack
+        for host, stacks in fleet.settings_of(args.inventory, args.limit).items()
+        if (stack := _stack(stacks, args.stack)) is not None
+    }
+    if not hosts:
+        raise BattenError(f"no host has a stack named {args.stack}", args.inventory, "leave --stack out")
+    definition = load_inputs(next(iter(hosts.values()))).definition
+    deliveries = {name: service.secrets for name, service in definition.services.items()}
+    found = dotenv.assign(entries, definition.secrets, deliveries)
+    if problem := dotenv.disagreement(found):
+        raise BattenError(problem.what, f"{path}: {problem.where}", problem.fix)
+    if not args.dry_run and found:
+        connections = of_inventory(args.inventory, args.limit)
+        values = json.dumps({each.secret: each.value for each in found}).encode()
+        for host, stack in hosts.items():
+            _put(connections[host].run, stack.name, values)
+    report = {
+        "file": str(path),
+        "hosts": sorted(hosts),
+        "dry_run": args.dry_run,
+        "found": [
+            {
+                "name": each.entry.name,
+                "lines": [each.entry.first, each.entry.last],
+                "why": each.why,
+                "secret": each.secret,
+                "declared": each.declared,
+            }
+            for each in found
+        ],
+        "stack_secrets": proposal(found),
+    }
+    if args.json:
+        print_json(report)
+    else:
+        print(text(report))
+    return 0
+
+
+def proposal(found: list[dotenv.Found]) -> dict[str, Any]:
+    """Return what to add to ``stack_secrets``: values come from people, so that none is ever made in their place."""
+    return {each.secret: {"generator": "provided"} for each in found if not each.declared}
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """Return the report for people; it holds names and lines, no values."""
+    found = report["found"]
+    if not found:
+        return f"nothing in {report['file']} looks like a credential"
+    rows = [("VARIABLE", "LINE", "WHY", "SECRET")]
+    for each in found:
+        declared = each["secret"] + ("" if each["declared"] else " (not declared yet)")
+        rows.append((each["name"], _lines(each["lines"]), each["why"], declared))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    table = ["  ".join([*(row[column].ljust(widths[column]) for column in range(3)), row[3]]) for row in rows]
+    parts = ["\n".join(table)]
+    if report["stack_secrets"]:
+        declaration = yaml.safe_dump({"stack_secrets": report["stack_secrets"]}, sort_keys=True).rstrip()
+        parts.append(f"add to the inventory, and name their consumers:\n\n{declaration}")
+    lines = ", ".join(_lines(each["lines"]) for each in found)
+    if report["dry_run"]:
+        parts.append("nothing was touched; without --dry-run the values go to: " + ", ".join(report["hosts"]))
+    else:
+        parts.append(
+            "kept, sealed, on: " + ", ".join(report["hosts"]) + "; the next run of site.yml takes them from there"
+        )
+        parts.append(f"after that run take line {lines} out of {report['file']}, and out of every copy of it")
+    return "\n\n".join(parts)
+
+
+def _lines(pair: list[int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}-{pair[1]}"
+
+
+def _stack(stacks: tuple[StackSettings, ...], name: str | None) -> StackSettings | None:
+    if name is None:
+        return stacks[-1]
+    return next((stack for stack in stacks if stack.name == name), None)
+
+
+def _put(run_there: Any, stack: str, values: bytes) -> None:
+    """Keep values on a host, also one where the stack has never run: its database may want these very passwords."""
+    run_there(["install", "-d", "-m", "700", "/var/lib/batten", f"/var/lib/batten/{stack}"])
+    words, program = carried_program("put", stack)
+    run_there(words, stdin=program + values)
