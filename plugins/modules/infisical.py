@@ -176,6 +176,8 @@ def main() -> None:
         module.fail_json(
             msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
         )
+    for remark in result["remarks"]:
+        module.warn(remark)
     after = "".join(f"{change}\n" for change in result["changes"])
     module.exit_json(changed=bool(result["changes"]), diff={"before": "", "after": after}, **result)
 
