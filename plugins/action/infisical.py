@@ -17,13 +17,20 @@ class ActionModule(DeployAction):
         """Return what both did as one result."""
         variables = dict(task_vars or {})
         result: dict[str, Any] = dict(super().run(tmp, variables))
-        arguments = dict(self._task.args)
-        if arguments:  # somebody else's call, such as one that lets other hosts in
-            return {**result, **self.module("batten.core.infisical", arguments, variables)}
         try:
+            if self._task.args:
+                return {**result, **self._let_in(dict(self._task.args), variables)}
             return {**result, **self._deploy_and_set_up(variables)}
         except BattenError as error:
             return {**result, "failed": True, "msg": str(error)}
+
+    def _let_in(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Run the module alone, such as for another host's login; what is not said is the server's own setting."""
+        server = str(self._task.delegate_to or variables.get("inventory_hostname", ""))
+        of_server = variables["hostvars"][server]
+        named = {name: of_server[name] for name in of_server if name.startswith("infisical_")}
+        settings = InfisicalSettings.from_variables(named, server, self.root(variables))
+        return self.module("batten.core.infisical", {**set_up(settings), **arguments}, variables)
 
     def _deploy_and_set_up(self, variables: dict[str, Any]) -> dict[str, Any]:
         stacks = self.stacks(variables)
