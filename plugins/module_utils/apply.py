@@ -16,6 +16,7 @@ from . import (
     atomic,
     audit,
     credentials,
+    gate,
     images,
     lock,
     postgres,
@@ -117,10 +118,11 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     result = Result(release.identity(payload), release.running(paths))
     good = release.last_good(paths)
     model = survey.merged_model(paths, payload)
-    seen = survey.look(docker, paths, payload, survey.with_digests(model, _known_digests(paths, payload)), {})
+    known = _known_digests(paths, payload)
+    seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
     _preflight(payload, options, docker, paths, seen)
     if _get_images(payload, docker, seen, result):  # what an image says of itself is known only now
-        seen = survey.look(docker, paths, payload, survey.with_digests(model, _known_digests(paths, payload)), {})
+        seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
         _preflight(payload, options, docker, paths, seen)
 
     written = release.write(paths, payload)
@@ -137,6 +139,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     try:
         actor.run()
         result.gate = actor.wait(seen.desired)
+        gate.prove(docker, payload["project"], _kept_with_new_secrets(known, secrets.digests, actor))
     except BattenError as failure:
         result.changed = True
         _audit(payload, paths, result, "failed")
@@ -283,6 +286,12 @@ def _need_engine(docker: Docker) -> None:
 def _known_digests(paths: StackPaths, payload: Payload) -> dict[str, str]:
     known: dict[str, str] = atomic.read_json(paths.loaded, {})
     return {name: str(digest) for name, digest in known.items() if name in payload["plan"]["services"]}
+
+
+def _kept_with_new_secrets(known: Mapping[str, str], digests: Mapping[str, str], actor: Actor) -> list[str]:
+    """Return the services whose secrets changed under them: they have no new container that would show its health."""
+    made = {one["service"] for one in actor.done if one["action"] in ("create", "recreate", "start", "restart")}
+    return [name for name, digest in digests.items() if known.get(name, digest) != digest and name not in made]
 
 
 def _file(payload: Payload, path: str) -> Difference:

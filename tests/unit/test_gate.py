@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +65,8 @@ class Engine:
 
     def __init__(self, *states: Observed) -> None:
         self.states = list(states)
+        self.codes: list[int] = []
+        self.ran: list[list[str]] = []
 
     def __enter__(self) -> Engine:
         return self
@@ -84,6 +87,10 @@ class Engine:
     def inspect_all(self, identifiers: Any) -> Any:
         return [self.states[0].inspect for _ in identifiers]
 
+    def exec(self, identifier: str, command: Any) -> Any:
+        self.ran.append(list(command))
+        return SimpleNamespace(exit_code=self.codes.pop(0), stdout=b"", stderr=b"password authentication failed")
+
     def logs(self, identifier: str, tail: int) -> Any:
         return ["the last line"]
 
@@ -99,6 +106,31 @@ def test_a_failure_names_the_service_its_probes_and_its_log() -> None:
         gate.wait(engine, "stk", ["db"], [], 60)
     for words in ("service db", "unhealthy", "connection refused", "the last line"):
         assert words in str(failure.value)
+
+
+@pytest.mark.parametrize(("codes", "passes"), [([0], True), ([1, 0], True), ([1, 1, 1, 0], False)])
+def test_with_new_secrets_the_health_check_is_run_at_once(codes: list[int], passes: bool) -> None:
+    engine: Any = Engine(container("running", "healthy"))
+    engine.codes = list(codes)
+    if passes:
+        gate.prove(engine, "stk", ["db"], pause=0)
+    else:
+        with pytest.raises(gate.GateFailure, match="with its new secrets: password authentication failed"):
+            gate.prove(engine, "stk", ["db"], pause=0)
+    assert len(engine.ran) == min(len(codes), 3)
+
+
+@pytest.mark.parametrize(
+    ("test", "command"),
+    [
+        (("CMD", "pg_isready", "-q"), ["pg_isready", "-q"]),
+        (("CMD-SHELL", "a | b"), ["/bin/sh", "-c", "a | b"]),
+        (("NONE",), []),
+    ],
+)
+def test_the_command_of_a_health_check(test: tuple[str, ...], command: list[str]) -> None:
+    assert gate.probe((test, 0, 0, 0, 0, 3)) == command
+    assert gate.probe(()) == []
 
 
 def test_time_runs_out() -> None:
