@@ -10,6 +10,8 @@ from failures import ApiError
 
 MISSING = object()
 Issue = dict[str, Any]
+BLANK = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+"""What JavaScript's trim() takes away (ECMA-262, WhiteSpace and LineTerminator)."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,23 @@ class Field:
     clean: Callable[[Any], Any] = lambda value: value
 
 
+def trim(words: str) -> str:
+    return words.strip(BLANK)
+
+
 def text(default: Any = MISSING, least: int = 0) -> Field:
     """A string whose ends are trimmed."""
-    return Field("string", default, least=least, clean=str.strip)
+    return Field("string", default, least=least, clean=trim)
 
 
 def path() -> Field:
     """A folder's path: `/` where it is missing, and no slash at its end."""
-    return Field("string", "/", clean=lambda value: value.strip().rstrip("/") or "/")
+    return Field("string", "/", clean=lambda value: trim(value).rstrip("/") or "/")
 
 
 def value(default: Any = MISSING) -> Field:
     """A secret's value: trimmed, but one newline at the end stays (recorded)."""
-    return Field("string", default, clean=lambda value: value.strip() + ("\n" if value.endswith("\n") else ""))
+    return Field("string", default, clean=lambda value: trim(value) + ("\n" if value.endswith("\n") else ""))
 
 
 def number(default: Any = MISSING) -> Field:

@@ -28,6 +28,7 @@ class Settings:
     key: bytes
     auth_secret: bytes
     log_level: str
+    request_seconds: float
     token_age: timedelta
     legacy_tokens_end: datetime
     bootstrap_token_dead: bool
@@ -61,6 +62,8 @@ def read(environment: Mapping[str, str] = os.environ) -> Settings:
         key=_key(environment),
         auth_secret=(environment.get("AUTH_SECRET") or environment["JWT_AUTH_SECRET"]).encode(),
         log_level=environment.get("PINO_LOG_LEVEL", "info"),
+        # The real one's is fixed; tests of what hangs need not wait that long.
+        request_seconds=float(environment.get("STANDIN_REQUEST_SECONDS", "30")),
         token_age=_duration(age),
         legacy_tokens_end=_moment(ends) + _duration(age),
         bootstrap_token_dead=environment.get("STANDIN_BOOTSTRAP_TOKEN_DEAD", "") not in ("", "0", "false"),

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg2.extras
 from access import by_slug, project
-from checks import Field, array, boolean, check, choice, flag, number, path, text, value
+from checks import Field, array, boolean, check, choice, flag, number, path, text, trim, value
 from database import Row, Transaction
-from failures import bad_request, not_found
+from failures import bad_request, broken, not_found
 from web import Call, route
 
 ENCRYPTION_SECONDS = 0.02
@@ -59,6 +59,8 @@ def create_folder(call: Call) -> Any:
     if not environment:
         raise not_found(f"Environment with slug '{wanted['environment']}' in project with ID '{row['id']}' not found")
     if not re.fullmatch(r"[\w-]+", wanted["name"], re.ASCII):
+        if not call.current:
+            raise broken("Find by secret path")
         raise bad_request("Folder name can only contain alphanumeric characters, dashes, and underscores")
     with call.db.transaction("Create") as transaction:
         parent = transaction.one(
@@ -178,9 +180,7 @@ def listed(call: Call) -> Any:
     hidden = v4 and not asked["viewSecretValue"]
     answer: dict[str, Any] = {"secrets": [one | {"tags": []} for one in _cleared(call, place, found, asked, hidden)]}
     if asked[importing]:
-        answer["imports"] = [
-            _imported(call, place, one, environment) for one, environment in _imports(call, place.folder)
-        ]
+        answer["imports"] = [_imported(call, _source(call, place, *known)) for known in _imports(call, place.folder)]
     return answer
 
 
@@ -206,34 +206,26 @@ def one(call: Call) -> Any:
     if not (_named(call, asked) or asked["workspaceSlug"]):
         raise bad_request("You must provide workspaceSlug or workspaceId")
     place = _place(call, asked, "read", "Find project by slug")
-    name = call.params["name"].strip()
+    name = trim(call.params["name"])
     row = _by_name(call, place.needed("GetSecretByName"), name)
-    if row:
-        found = _shown(call, place, row)
-        if v4 and asked["version"]:
-            old = call.db.row(
-                'SELECT * FROM secret_versions_v2 WHERE "secretId" = %s AND version::text = %s',
-                row["id"],
-                asked["version"],
-            )
-            if not old:
-                raise not_found(f"Secret with name '{name}' not found")
-            found |= {"version": old["version"], "secretValue": call.server.unseal(old["encryptedValue"])}
-    else:
-        sources = _imports(call, place.needed()) if asked[importing] else []
-        groups = [_imported(call, place, one, environment)["secrets"] for one, environment in reversed(sources)]
-        matching = [one for group in groups for one in group if one["secretKey"] == name]
-        if not matching:
-            raise not_found(f"Secret with name '{name}' not found")
-        found = matching[0]
-    return {"secret": _cleared(call, place, [found], asked, v4 and not asked["viewSecretValue"])[0] | {"tags": []}}
+    found = _shown(call, place, row) | {"tags": []} if row else None
+    if row and v4 and asked["version"]:
+        found = _shown(call, place, row | _version(call, row, asked["version"])) | {"tags": []}
+    if not row and asked[importing]:
+        # The last import that has it; a folder's own secret goes before all of them.
+        for source in (_source(call, place, *known) for known in reversed(_imports(call, place.needed()))):
+            row = row or (_by_name(call, source.folder, name) if source.folder else None)
+            found = found or (_shown(call, source, row) if row else None)
+    if not found:
+        raise not_found(f"Secret with name '{name}' not found")
+    return {"secret": _cleared(call, place, [found], asked, v4 and not asked["viewSecretValue"])[0]}
 
 
 @route("POST", f"{SECRETS_V3}/:name", limit="secrets")
 @route("POST", f"{SECRETS_V4}/:name", limit="secrets", level="current")
 def create(call: Call) -> Any:
     wanted = call.fields(**_where(call), secretValue=value(), **WRITTEN)
-    return {"secret": _create(call, wanted, [wanted | {"secretKey": call.params["name"].strip()}], "CreateSecret")[0]}
+    return {"secret": _create(call, wanted, [wanted | {"secretKey": trim(call.params["name"])}], "CreateSecret")[0]}
 
 
 @route("PATCH", f"{SECRETS_V3}/:name", limit="secrets")
@@ -245,7 +237,7 @@ def update(call: Call) -> Any:
     )
     place = _place(call, wanted, "edit")
     folder = place.needed("UpdateSecret")
-    name = call.params["name"].strip()
+    name = trim(call.params["name"])
     row = _by_name(call, folder, name)
     if not row:
         raise not_found(f"Secret with name {name} not found")
@@ -263,7 +255,7 @@ def update(call: Call) -> Any:
 def delete(call: Call) -> Any:
     wanted = call.fields(**_where(call), type=WRITTEN["type"])
     place = _place(call, wanted, "delete")
-    row = _by_name(call, place.needed("DeleteSecret"), call.params["name"].strip())
+    row = _by_name(call, place.needed("DeleteSecret"), trim(call.params["name"]))
     if not row:
         raise not_found(f"Secret with name '{call.params['name'].strip()}' not found", "DeleteSecret")
     shown = _shown(call, place, row)
@@ -471,19 +463,34 @@ def _imports(call: Call, folder: Row) -> list[tuple[Row, Row]]:
     return [(one, call.db.one("SELECT * FROM project_environments WHERE id = %s", one["importEnvId"])) for one in found]
 
 
-def _imported(call: Call, place: Place, one: Row, environment: Row) -> dict[str, Any]:
-    """What an import brings; the client decides which value counts. Imported secrets have no dates (recorded)."""
-    source = Place(place.project, environment["slug"], one["importPath"], None)
+def _source(call: Call, place: Place, one: Row, environment: Row) -> Place:
+    """Where an import takes its secrets from."""
     folder = _folder(call, place.project, environment["slug"], one["importPath"])
-    secrets = _secrets(call, source, folder, one["importPath"]) if folder else []
-    dropped = ("createdAt", "updatedAt", "secretPath")
+    return Place(place.project, environment["slug"], one["importPath"], folder)
+
+
+def _imported(call: Call, source: Place) -> dict[str, Any]:
+    """What an import brings; which value counts is left to the client. There are no dates in it (recorded)."""
+    secrets = _secrets(call, source, source.folder, source.path) if source.folder else []
+    dropped = ("createdAt", "updatedAt", "secretPath", "secretReminderNote", "secretReminderRepeatDays")
     return {
-        "secretPath": one["importPath"],
-        "environment": environment["slug"],
-        "environmentInfo": {name: environment[name] for name in ("id", "name", "slug")},
-        "folderId": folder["id"] if folder else None,
+        "secretPath": source.path,
+        "environment": source.environment,
+        "folderId": source.folder["id"] if source.folder else None,
         "secrets": [{k: v for k, v in secret.items() if k not in dropped} | {"workspace": ""} for secret in secrets],
     }
+
+
+def _version(call: Call, row: Row, version: str) -> Row:
+    """What an earlier version held."""
+    old = call.db.row(
+        'SELECT version, "encryptedValue" FROM secret_versions_v2 WHERE "secretId" = %s AND version::text = %s',
+        row["id"],
+        version,
+    )
+    if not old:
+        raise not_found(f"Secret with name '{row['key']}' not found")
+    return old
 
 
 def _cleared(

@@ -27,7 +27,7 @@ from settings import Settings
 
 BODY_LIMIT = 1024 * 1024
 PARAMETER_LIMIT = 100
-REQUEST_SECONDS = 30
+SILENT_SECONDS = 30
 IDLE_SECONDS = 72
 LEVELS = {"debug": (20, "DEBUG"), "info": (30, "INFO"), "warn": (40, "WARNING"), "error": (50, "ERROR")}
 LIMITS = {"read": 60, "write": 200, "secrets": 40}
@@ -234,14 +234,14 @@ class Requests(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
-    timeout = REQUEST_SECONDS
+    timeout = SILENT_SECONDS
     app: Server
     unread = 0
 
     def serve(self) -> None:
         self.unread = int(self.headers.get("Content-Length") or 0)
         # The real server's socket times out: the client gets no answer, and what runs here goes on (recorded).
-        cut = threading.Timer(REQUEST_SECONDS, self._hang_up)
+        cut = threading.Timer(self.app.settings.request_seconds, self._hang_up)
         cut.daemon = True
         cut.start()
         try:
