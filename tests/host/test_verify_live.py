@@ -36,7 +36,10 @@ def host() -> Iterator[hosts.Host]:
 def failing(host: hosts.Host) -> set[str]:
     """The controls that fail now."""
     planned = {"small": stack.PLAN}
-    live = read(host.name, lambda command: _Result(host.run(command, check=False)), {"small": "small"})
+    directories = [stack.PLAN.backup.directory] if stack.PLAN.backup else []
+    live = read(
+        host.name, lambda command: _Result(host.run(command, check=False)), {"small": "small"}, backups=directories
+    )
     return {case.entry.id for case in cases(host.name, planned) if judge(case, planned, live).status == "fail"}
 
 

@@ -171,6 +171,15 @@ def cgroup2(live: LiveHost) -> LiveHost:
     return field("info", CgroupVersion="2")(live)
 
 
+def backup(**changes: Any) -> Mutation:
+    def change(live: LiveHost) -> LiveHost:
+        (found,) = live.backups["/var/backups/batten"]
+        told = dataclasses.replace(found, described={**found.described, **changes})
+        return dataclasses.replace(live, backups={"/var/backups/batten": (told,)})
+
+    return change
+
+
 def then(*mutations: Mutation) -> Mutation:
     def change(live: LiveHost) -> LiveHost:
         for one in mutations:
@@ -337,6 +346,12 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("files.docker-data", file("/var/lib/docker", mode=0o755)),
     ("files.batten-state", file("/var/lib/batten", mode=0o755)),
     ("files.batten-audit", file("/var/log/batten/audit.jsonl", mode=0o644)),
+    ("backups.age", field("backups", **{"/var/backups/batten": ()})),
+    ("backups.age", field("facts", now="1999999999")),
+    ("backups.age", backup(bytes=9)),
+    ("backups.age", backup(stack="other")),
+    ("backups.age", backup(recipient="age1other")),
+    ("backups.age", backup(verified=None)),
     ("files.release", tree("releases", "1/compose.yaml", mode=0o666)),
     ("files.release", tree("files", "web.conf", uid=1000)),
 ]

@@ -25,7 +25,7 @@ def main() -> None:
 
 def batch(host: hosts.Host) -> str:
     """One batch of reads of a rig host, as text."""
-    done: subprocess.CompletedProcess[str] = host.run(command(BOUNDARY, {"small": "small"}))
+    done: subprocess.CompletedProcess[str] = host.run(command(BOUNDARY, {"small": "small"}, ["/var/backups/batten"]))
     return done.stdout
 
 

@@ -5,7 +5,7 @@ The controls must not depend on how batten deploys, so this is written out by ha
 
 from __future__ import annotations
 
-from batten.plan.model import FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tmpfs, VolumePlan
+from batten.plan.model import BackupPlan, FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tmpfs, VolumePlan
 from tests.rig.hosts import Host
 
 MIB = 1024 * 1024
@@ -58,6 +58,7 @@ PLAN = StackPlan(
     networks={"edge": False, "inner": True},
     volumes={"data": VolumePlan("small_data", None, 999, 999)},
     requires_mounts_for=("/var/lib/docker",),
+    backup=BackupPlan(f"age1{'q' * 58}", "/var/backups/batten", "daily", 3, 86400),
 )
 
 _COMMON = """
@@ -162,6 +163,10 @@ echo 'greeting: hello' >files/web/0123abcd/web.conf
 mount -t tmpfs -o noswap,size=1m,mode=0711 batten-secrets secrets || mount -t ramfs batten-secrets secrets
 {SECRETS}mkdir -p -m 0700 /var/lib/batten /var/log/batten
 install -m 0600 /dev/null /var/log/batten/audit.jsonl
+mkdir -p -m 0700 /var/backups/batten
+echo encrypted >/var/backups/batten/small-1.age
+printf '{{"stack": "small", "file": "small-1.age", "bytes": 10, "recipient": "%s",\n"verified": "%s"}}' \\
+    {PLAN.backup.recipient if PLAN.backup else ""} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >/var/backups/batten/small-1.json
 """
 
 

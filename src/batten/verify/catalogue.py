@@ -27,6 +27,7 @@ FAMILIES = (
     "logging",
     "lifecycle",
     "secrets",
+    "backups",
     "daemon",
     "files",
 )

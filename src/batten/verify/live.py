@@ -6,12 +6,12 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from batten.errors import BattenError
-from batten.verify.model import FileStat, Listener, LiveHost, LiveProcess, ProcessStatus
+from batten.verify.model import FileStat, Listener, LiveBackup, LiveHost, LiveProcess, ProcessStatus
 
 SCRIPT = Path(__file__).with_name("reads.sh")
 
@@ -28,16 +28,19 @@ Run = Callable[[str], CommandResult]
 RUNTIME = "runc:["
 
 
-def read(name: str, run: Run, projects: Mapping[str, str], inventory: str | None = None) -> LiveHost:
+def read(
+    name: str, run: Run, projects: Mapping[str, str], inventory: str | None = None, backups: Iterable[str] = ()
+) -> LiveHost:
     """Read one host in one round trip.
 
     :param run: runs a shell command on the host and returns rc, stdout and stderr (testinfra's ``host.run``).
     :param projects: stack name to Compose project name.
+    :param backups: the directories, absolute, in which backups should lie.
     :raises BattenError: the host does not answer, sudo asks for a password, or its Docker engine is down.
     """
     boundary = f"batten-{secrets.token_hex(8)}"
     try:
-        result = run(command(boundary, projects))
+        result = run(command(boundary, projects, backups))
     except Exception as error:  # each testinfra backend raises its own kind
         raise unreachable(name, last_line(str(error)), inventory) from error
     if f"{boundary} host" not in result.stdout or f"{boundary} end" not in result.stdout:
@@ -51,9 +54,9 @@ def read(name: str, run: Run, projects: Mapping[str, str], inventory: str | None
     return parse(name, result.stdout, boundary)
 
 
-def command(boundary: str, projects: Mapping[str, str]) -> str:
+def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] = ()) -> str:
     """The shell command: the script as root, through sudo where the connection is not root's."""
-    words = [boundary, *(word for pair in sorted(projects.items()) for word in pair)]
+    words = [boundary, *sorted(set(backups)), *(word for pair in sorted(projects.items()) for word in pair)]
     script = f"sh -c {shlex.quote(SCRIPT.read_text())} sh {shlex.join(words)}"
     return f'if [ "$(id -u)" = 0 ]; then {script}; else sudo -n {script}; fi'
 
@@ -103,6 +106,7 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         files={stat.path: stat for stat in _stats(one("files"))},
         trees={(words[1], words[2]): tuple(_found(body)) for words, body in sections.items() if words[0] == "tree"},
         secret_mounts={words[1]: body.strip() for words, body in sections.items() if words[0] == "mount"},
+        backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )
 
 
@@ -181,6 +185,14 @@ def _stats(text: str) -> Iterator[FileStat]:
     for line in text.splitlines():
         kind, mode, uid, gid, user, group, path = line.split("|", 6)
         yield FileStat(path, kind, int(mode, 8), int(uid), int(gid), user, group)
+
+
+def _backups(text: str) -> Iterator[LiveBackup]:
+    for line in text.splitlines():
+        size, _, told = line.partition(" ")
+        described = _json(told)
+        if size.isdigit() and isinstance(described, dict):
+            yield LiveBackup(int(size), described)
 
 
 def _found(text: str) -> Iterator[FileStat]:

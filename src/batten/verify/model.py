@@ -144,6 +144,14 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class LiveBackup:
+    """One backup on a host: the size of its encrypted file, and what the JSON file beside it says."""
+
+    size: int
+    described: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class LiveHost:
     """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties."""
 
@@ -163,6 +171,7 @@ class LiveHost:
     files: Mapping[str, FileStat]
     trees: Mapping[tuple[str, str], tuple[FileStat, ...]]
     secret_mounts: Mapping[str, str]
+    backups: Mapping[str, tuple[LiveBackup, ...]]
 
     @cached_property
     def containers(self) -> tuple[LiveContainer, ...]:

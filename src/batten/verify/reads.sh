@@ -1,6 +1,6 @@
 # One batch of reads for `batten verify`: everything the controls need to know of a host, in one round trip.
 #
-# Arguments: BOUNDARY (a word the caller made up for this read), then pairs STACK PROJECT.
+# Arguments: BOUNDARY (a word the caller made up for this read), the directories of backups, then pairs STACK PROJECT.
 # Output: sections, each opened by a line "BOUNDARY NAME [ARGUMENT]"; the last is "BOUNDARY end".
 # Only Docker's client, coreutils, findutils, iproute2 and systemd are used, never batten's own program: what is judged
 # must not be the witness. Values of environment variables are replaced here, before they leave the host; the contents
@@ -57,6 +57,15 @@ quietly cat /etc/docker/daemon.json
 
 containers='' networks=bridge volumes='' units='docker.service docker.socket containerd.service'
 for argument in "$@"; do
+    case $argument in
+        /*) # each backup: the size of its encrypted file, then what its JSON file says of it, on one line
+            section backups "$argument"
+            for told in "$argument"/*.json; do
+                [ -f "${told%.json}.age" ] && echo "$(stat -c %s "${told%.json}.age") $(tr -d '\n' <"$told")"
+            done
+            continue
+            ;;
+    esac
     if [ -z "$stack" ]; then stack=$argument && continue; fi
     label=label=com.docker.compose.project=$argument
     containers="$containers $(quietly docker ps -aq --no-trunc --filter "$label" | tr '\n' ' ')"

@@ -50,8 +50,9 @@ class Target:
             raise self._error
         if self._live is None:
             projects = {stack: plan.project for stack, plan in self.stacks.items()}
+            backups = [plan.backup.directory for plan in self.stacks.values() if plan.backup]
             try:
-                self._live = read(self.name, self.host.run, projects, self.inventory)
+                self._live = read(self.name, self.host.run, projects, self.inventory, backups)
             except BattenError as error:
                 self._error = error
                 raise
