@@ -42,7 +42,7 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
     if present and plan and not check:
         boot.shutdown(paths, _silent, docker)
     changes = units.remove(paths, check)
-    if present:
+    if present and (plan or paths.top.exists()):  # else a project of that name is somebody else's
         changes += _objects(docker, project, check)
     if mounts.remove(paths.secrets, check):
         changes.append(f"{paths.secrets}: unmounted")
