@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
 from ansible_collections.batten.core.plugins.module_utils import delivery, generators
@@ -343,6 +344,7 @@ def test_nobody_is_asked_for_a_value_that_nothing_uses(tmp_path: Path) -> None:
     assert set(payload(on)["secrets"]["generate"]) == {"idle", "used", "made"}
 
 
+@settings_(deadline=None, max_examples=30)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200))
 def test_any_value_comes_out_of_the_environment_file_as_it_went_in(value: str) -> None:
     """The wrapper runs in a real shell; a variable's last line feed is kept, too."""

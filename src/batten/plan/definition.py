@@ -39,7 +39,7 @@ SERVICE::
     depends_on: {SERVICE: service_healthy}           # replaces the base's
     healthcheck: {test: [...]}    # replaces the profile's
     limits: {memory: 512M, cpus: 1, pids: 200, nofile: 1024}   # memory: a fixed size, or {floor, weight, cap}
-    user, group_add, read_only, cap_add, writable, init, stop_grace, oom_score_adj, reload   # as in a profile
+    user, group_add, read_only, cap_add, writable, init, stop_grace, oom_score_adj, reload, tls   # as in a profile
     migrates: DATABASE            # the database that is dumped before this service's image changes
 """
 
@@ -100,7 +100,10 @@ def _delivery(value: Any, at: At) -> dict[str, str]:
 
 
 # Keys of a service that stand in for the profile's, and those that go into ServiceDefinition as they are.
-_GIVEN = ("user", "group_add", "read_only", "cap_add", "writable", "init", "stop_grace", "oom_score_adj", "reload")
+_GIVEN = (
+    *("user", "group_add", "read_only", "cap_add", "writable", "init", "stop_grace", "oom_score_adj"),
+    *("reload", "tls"),
+)
 _OWN = (
     *("profile", "networks", "egress", "environment", "command", "command_add", "entrypoint", "secrets", "volumes"),
     *("mounts", "depends_on", "migrates"),
@@ -173,7 +176,8 @@ class ServiceDefinition:
 
     ``given`` holds the keys that stand in for the profile's, as the profile schema returns them. ``secret_variables``
     maps variables to the values that an entrypoint before the service's own reads from a file. ``rotations`` maps the
-    secrets that it uses to the kinds of their rotation.
+    secrets that it uses to the kinds of their rotation, ``certificates`` the files of those that it has the key of to
+    the first name that each was made for.
     """
 
     profile: str | None = None
@@ -198,6 +202,7 @@ class ServiceDefinition:
     given: Mapping[str, Any] = field(default_factory=dict)
     secret_variables: Mapping[str, str] = field(default_factory=dict)
     rotations: Mapping[str, str] = field(default_factory=dict)
+    certificates: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,11 @@ def parse_definition(
         secrets=rules,
         postgres=postgres if here else None,
         services={
-            name: replace(item, rotations=declared_secrets.check_use(name, item, rules, At(source, "services")))
+            name: replace(
+                item,
+                rotations=declared_secrets.check_use(name, item, rules, At(source, "services")),
+                certificates=declared_secrets.certificates(item, rules),
+            )
             for name, item in own.items()
         },
         removed=removed,

@@ -91,6 +91,20 @@ class FilesMount:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """What a service serves TLS with. ``certificate`` is a file of its secrets; ``name`` is what its clients call it.
+
+    ``protocol`` is ``tls``, or ``postgres``, which asks for TLS in its own words first. Without a ``name`` the
+    certificate is one that a person gave, and whose authority batten does not know.
+    """
+
+    port: int
+    certificate: str
+    protocol: Literal["tls", "postgres"] = "tls"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class ServicePlan:
     """All that is decided for one service. None means: leave what the base says.
 
@@ -135,6 +149,7 @@ class ServicePlan:
     files: FilesMount | None = None
     secrets: tuple[str, ...] = ()
     rotations: Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     extra_volumes: tuple[str, ...] = ()
     reload: tuple[str, ...] | None = None
@@ -184,6 +199,7 @@ class StackPlan:
     ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
+    ``expires`` maps secrets to the days that a value of theirs may be old.
     ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets, None for
     never.
     """
@@ -203,6 +219,7 @@ class StackPlan:
     foreign_bytes: int = 0
     backup: BackupPlan | None = None
     sync_seconds: float | None = None
+    expires: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ _VARIANT: dict[str, schema.Check] = {
     "dump": schema.command,
     "stateful": schema.boolean,
     "reload": schema.command,
+    "tls": Record({"port": schema.integer(1, 65535), "protocol": schema.choice("tls", "postgres")}, required=("port",)),
 }
 
 PROFILE = Record(
@@ -105,6 +106,7 @@ _SAME_NAME = (
     "dump",
     "stateful",
     "reload",
+    "tls",
 )
 
 
@@ -161,6 +163,7 @@ class Profile:
     dump: tuple[str, ...] | None = None
     stateful: bool = False
     reload: tuple[str, ...] | None = None
+    tls: Mapping[str, Any] | None = None
 
 
 def split_image(image: str) -> tuple[str, str | None]:

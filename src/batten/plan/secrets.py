@@ -440,6 +440,17 @@ def check_use(service: str, own: ServiceDefinition, rules: Mapping[str, Mapping[
     return dict(sorted(found.items()))
 
 
+def certificates(own: ServiceDefinition, rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return the files ``X.crt`` of a service that has ``X.key`` too, with the first name of those made here."""
+    found = {}
+    for file, source in own.secrets.items():
+        stem, dot, ending = file.rpartition(".")
+        if dot and ending == "crt" and f"{stem}.key" in own.secrets:
+            rule = rules.get(str(source.get("secret", "")).removesuffix("_certificate"), {})
+            found[file] = next(iter(rule.get("names", ())), None)
+    return dict(sorted(found.items()))
+
+
 def _unknown(value: str, rules: Mapping[str, Mapping[str, Any]], at: At) -> Exception:
     name, dot, _ = value.partition(".")
     if dot and name in rules:

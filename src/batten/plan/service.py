@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batten.plan import limits, profile, secrets
 from batten.plan.interpolate import interpolate
-from batten.plan.model import FilesMount, Finding, ServicePlan, Tmpfs
+from batten.plan.model import FilesMount, Finding, ServicePlan, Tls, Tmpfs
 from batten.plan.schema import At
 from batten.plan.tunables import tune
 
@@ -96,6 +96,7 @@ def draft(
         files=FilesMount(own.files_mount) if own.files_mount else None,
         secrets=tuple(sorted(own.secrets)),
         rotations=own.rotations,
+        tls=_tls(facts, own),
         volumes={**base.volumes, **own.volumes},
         extra_volumes=_mounts(base, own),
         # What came in by the environment comes in anew with a new container alone.
@@ -140,6 +141,13 @@ def _entrypoint(
             f"docker image inspect {image} --format '{{{{json .Config.Entrypoint}}}} {{{{json .Config.Cmd}}}}'",
         )
     return (*secrets.WRAPPER, *inner)
+
+
+def _tls(facts: Profile, own: ServiceDefinition) -> Tls | None:
+    for file, name in own.certificates.items():
+        if facts.tls:
+            return Tls(certificate=file, name=name, **facts.tls)
+    return None
 
 
 def finish(made: Draft, own: ServiceDefinition, memory: int, capacity: Capacity, host_cpus: float) -> ServicePlan:

@@ -14,9 +14,11 @@ from batten.plan.definition import Definition, ServiceDefinition, load_definitio
 from batten.plan.model import Capacity, Finding, HostPlan, Plan, Port, ServicePlan, StackPlan, VolumePlan
 from batten.plan.profile import Profiles, load_profiles
 from batten.plan.schema import At
+from batten.plan.secrets import needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from batten.plan.definition import PublicPort
     from batten.plan.settings import StackSettings
@@ -261,9 +263,16 @@ def _stack(
         requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
         start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
         removed=inputs.definition.removed,
+        expires={name: rule["expires"] for name, rule in needed_rules(services, inputs).items() if "expires" in rule},
         backup=settings.backup,
         sync_seconds=settings.sync_interval_seconds or None,
     )
+
+
+def needed_rules(services: Mapping[str, ServicePlan], inputs: Inputs) -> dict[str, dict[str, Any]]:
+    """Return the rules of the secrets that this plan needs."""
+    used = {secret for planned in services.values() for secret in planned.rotations}
+    return needed(inputs.definition.secrets, used, inputs.definition.postgres)
 
 
 def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) -> dict[str, str]:
