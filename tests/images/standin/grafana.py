@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Stands in for Grafana: /api/health, /login, /metrics, /api/org behind the admin's password, and `GF_…__FILE`.
 
-The password counts at the first start alone, and is kept (as a digest) in its data directory, as in the real one.
+The password counts at the first start alone, and is kept (as a digest) in its data directory, as in the real one;
+`grafana cli admin reset-admin-password --password-from-stdin` changes it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from server import Answer, Request, as_json, logfmt, now, say, serve
 
 
 def main() -> int:
+    admin = Path(os.environ["GF_PATHS_DATA"]) / "grafana.db"
+    if sys.argv[1:] == ["cli", "admin", "reset-admin-password", "--password-from-stdin"]:
+        admin.write_text(_digest(sys.stdin.readline().rstrip("\n")))
+        return 0
     try:
         read_files(os.environ)
     except (OSError, ValueError) as error:
         say(f"ERROR: {error}", "stderr")
         return 1
     version = os.environ["STANDIN_VERSION"]
-    admin = Path(os.environ["GF_PATHS_DATA"]) / "grafana.db"
     if not admin.exists():
         admin.write_text(_digest(os.environ.get("GF_SECURITY_ADMIN_PASSWORD", "admin")))
     port = int(os.environ.get("GF_SERVER_HTTP_PORT", "3000"))
