@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -187,9 +187,23 @@ def put(paths: StackPaths, given: Any) -> list[str]:
         raise BattenError("standard input is not {NAME: value}", "put", 'type: {"api_key": "..."} with non-empty texts')
     bundle = load(paths)
     changed = {name: value for name, value in given.items() if bundle.values.get(name) != value}
+    _refuse_fixed(paths, sorted(name for name in changed if name in bundle.values))
     if changed:
         save(paths, bundle.having(changed))
     return sorted(changed)
+
+
+def _refuse_fixed(paths: StackPaths, replaced: Sequence[str]) -> None:
+    """Refuse another value for what is made once and stays, such as the key that a database is encrypted with."""
+    rules = (atomic.read_json(paths.secrets_spec, None) or {}).get("generate") or {}
+    for name in replaced:
+        rule = rules.get(name, {})
+        if rule.get("rotation") == "none" and rule.get("generator", "provided") != "provided":
+            raise BattenError(
+                f"{name} is in use here and never changes, and another value was given",
+                f"stack {paths.stack}",
+                f"take {rule.get('from') or name} out of the inventory; a restore goes onto a host that has none yet",
+            )
 
 
 def load(paths: StackPaths) -> Bundle:
@@ -214,6 +228,7 @@ def save(paths: StackPaths, bundle: Bundle) -> None:
     atomic.make_directory(paths.var, 0o700)
     atomic.make_directory(paths.state, 0o700)
     systemd_creds.write(paths.credentials, _sealed_name(paths), bundle.to_json())
+    atomic.write_json(paths.made, dict(bundle.made))  # for `verify`, which opens nothing
 
 
 def _sealed_name(paths: StackPaths) -> str:

@@ -198,3 +198,18 @@ def test_what_is_mounted_on_top_counts(path: str, expected: tuple[str, bool]) ->
 
 def test_what_is_not_mounted_is_not_found() -> None:
     assert mounts.find(Path("/opt/batten/d/secrets"), MOUNTINFO) is None
+
+
+def test_what_never_changes_is_given_once(paths: StackPaths) -> None:
+    rules = {
+        "key": {"generator": "hex", "length": 16, "from": "infisical_encryption_key", "rotation": "none"},
+        "word": {"generator": "password", "from": "word", "rotation": "restart"},
+    }
+    assert credentials.put(paths, {"key": "a" * 32, "word": "one"}) == ["key", "word"]
+    credentials.deliver(paths, {"generate": rules, "deliveries": {}}, check=False)
+    assert credentials.put(paths, {"key": "a" * 32, "word": "two"}) == ["word"]
+    with pytest.raises(BattenError, match="key is in use here and never changes") as caught:
+        credentials.put(paths, {"key": "b" * 32, "word": "three"})
+    assert "take infisical_encryption_key out" in caught.value.fix
+    assert "b" * 32 not in str(caught.value)
+    assert credentials.load(paths).values["word"] == "two", "nothing was kept"
