@@ -165,7 +165,7 @@ class Client:
                     self.sleep(pause)
                     listing = self._list(place)
             except Refused as refused:
-                if refused.status != 400 or "already exist" not in refused.reason.lower():
+                if not refused.exists:
                     raise
                 listing = self._list(place)  # another host was faster
             else:

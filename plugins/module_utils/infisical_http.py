@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import ipaddress
 import json
+import re
 import select
 import socket
 import ssl
@@ -39,10 +40,14 @@ class Uncertain(Unreachable):
 
 
 class Refused(BattenError):  # noqa: N818
-    """The server said no. ``status`` is the HTTP status, ``label`` its ``error`` text, ``reason`` its message."""
+    """The server said no. ``status`` is the HTTP status, ``label`` its ``error`` text, ``reason`` its message.
 
-    def __init__(self, status: int, label: str, reason: str, where: str, fix: str = "") -> None:
+    ``exists`` tells that what was to be created is there already.
+    """
+
+    def __init__(self, status: int, label: str, reason: str, where: str, fix: str = "", exists: bool = False) -> None:
         self.status = status
+        self.exists = exists
         self.label = label
         self.reason = reason
         super().__init__(f"Infisical refused ({status} {label}): {reason}", where, fix)
@@ -160,7 +165,8 @@ class Http:
     def refusal(self, answer: Answer, method: str, path: str, sent: Json = None) -> Refused:
         """Return ``answer`` as an error that holds nothing secret of what was ``sent``."""
         label, reason = _reason(answer.body, sent)
-        return Refused(answer.status, label, reason, f"{method} {self.url}{path}")
+        exists = answer.status in (400, 409) and "already exist" in _reason(answer.body, None)[1].lower()
+        return Refused(answer.status, label, reason, f"{method} {self.url}{path}", exists=exists)
 
     def _answer(self, response: http.client.HTTPResponse, data: bytes, where: str) -> Answer:
         if 300 <= response.status < 400 and response.status != 304:
@@ -329,7 +335,8 @@ def _reason(body: Json, sent: Json) -> tuple[str, str]:
         )
     label, text = str(body.get("error") or "no label"), str(message or "no reason given")
     for value in sorted(_values(sent), key=len, reverse=True):
-        label, text = label.replace(value, "(value)"), text.replace(value, "(value)")
+        whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)" if len(value) < 8 else re.escape(value))
+        label, text = whole.sub("(value)", label), whole.sub("(value)", text)
     return label[:200], text[:400]
 
 

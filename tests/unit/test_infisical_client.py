@@ -309,6 +309,19 @@ def test_what_another_host_created_in_the_meantime_stays() -> None:
     assert {name: one.value for name, one in listing.secrets.items()} == {"a": "theirs", "b": "2"}
 
 
+@pytest.mark.parametrize("value", ["e", "exist", "already exist", "a"])
+def test_what_exists_is_understood_whatever_the_values_are(value: str) -> None:
+    vault = Vault()
+
+    def raced(asked: Asked) -> Any:
+        if asked.method == "POST" and asked.path != LOGIN and not vault.rows:
+            vault.rows.append(row("a", "theirs"))
+        return vault(asked)
+
+    with serving(raced) as (url, _):
+        assert logged_in(url).create_missing(PLACE, {"a": value}).secrets["a"].value == "theirs"
+
+
 # Logging in
 
 
