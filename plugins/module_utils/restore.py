@@ -50,13 +50,20 @@ def asked(source: int) -> Asked:
     while not line.endswith(b"\n"):
         byte = os.read(source, 1)
         if not byte or len(line) > _LINE_BYTES:
-            raise BattenError("standard input does not begin with a line of JSON", "restore", "use: batten restore")
+            raise _not_asked()
         line += byte
-    given = json.loads(line)
-    identity = str(given["identity"])
+    try:
+        given = json.loads(line)
+        identity, images = str(given["identity"]), dict(given["images"])
+    except (ValueError, KeyError, TypeError):
+        raise _not_asked() from None
     if len(identity) > IDENTITY_BYTES or "AGE-SECRET-KEY-" not in identity:
         raise BattenError("this is no age private key", "--identity", "name the file that age-keygen wrote")
-    return Asked(identity, dict(given["images"]))
+    return Asked(identity, images)
+
+
+def _not_asked() -> BattenError:
+    return BattenError("standard input does not begin with a line of JSON", "restore", "use: batten restore")
 
 
 def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[str, Any]:
@@ -71,6 +78,8 @@ def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[st
         for path, existed in there.items():
             atomic.make_directory(path, 0o700)
             undo.callback(_unmake, path, existed)
+        for left in paths.state.glob(".restore-*"):  # of a run that was killed; its key died with it
+            shutil.rmtree(left, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=".restore-", dir=str(paths.state)))
         undo.callback(shutil.rmtree, staging, ignore_errors=True)
         with archive.decrypting(given.identity, source) as stream:
@@ -157,12 +166,10 @@ def judge(header: Mapping[str, Any], stack: str, images: Mapping[str, str]) -> N
         raise BattenError(f"it is of stack {header['stack']}, not {stack}", where, "name the file of this stack")
     for service, major in sorted(header.get("postgres", {}).items()):
         image = images.get(service, "")
-        now = postgres_major(image, {}) if is_postgres(image) else None
-        if now is None:
-            raise BattenError(
-                f"its PostgreSQL {service} is not in the inventory", where, "add the service, or its data"
-            )
-        if int(now) < int(major):
+        if not is_postgres(image):
+            raise BattenError(f"nothing in the inventory runs its PostgreSQL {service}", where, "add that service")
+        now = postgres_major(image, {})
+        if now and int(now) < int(major):  # a tag without a number: pg_restore itself refuses what is newer
             what = f"its data are of PostgreSQL {major}, and {image} cannot read them"
             raise BattenError(what, where, f"run PostgreSQL {major} or newer")
     for service in header.get("migrates", ()):

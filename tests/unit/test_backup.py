@@ -1,0 +1,194 @@
+"""The form of a backup, what a restore refuses before anything is changed, and which files stay."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.batten.core.plugins.module_utils import archive, backup, restore
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+from ansible_collections.batten.core.plugins.module_utils.version import VERSION
+from batten.cli import restore as command
+from batten.errors import BattenError as ControllerError
+
+HEADER: dict[str, Any] = {
+    "format": archive.FORMAT,
+    "stack": "shop",
+    "project": "shop",
+    "host": "web1",
+    "created": "2026-11-23T06:00:00Z",
+    "batten": VERSION,
+    "release": "0123456789ab",
+    "images": {"db": "postgres:17.6-trixie", "app": "infisical/infisical:v0.165.16", "web": "caddy:2.11.4"},
+    "migrates": ["app"],
+    "postgres": {"db": 17},
+}
+IMAGES = dict(HEADER["images"])
+
+
+def test_host_and_controller_are_of_one_version() -> None:
+    from importlib.metadata import version
+
+    assert version("batten") == VERSION
+
+
+def written(parts: Mapping[str, Any], dumps: Mapping[str, list[bytes]]) -> bytes:
+    target = io.BytesIO()
+    writer = archive.Writer(target, HEADER)
+    for name, value in parts.items():
+        writer.json(name, value)
+    for name, pieces in dumps.items():
+        for number, content in enumerate(pieces):
+            writer.piece(name, number, content)
+    writer.close()
+    return target.getvalue()
+
+
+def read(content: bytes) -> list[archive.Member]:
+    return list(archive.read(io.BytesIO(content)))
+
+
+WHOLE = written({"credentials.json": {"a": "b"}}, {"dumps/db/app.dump": [b"x" * 700, b"y"], "dumps/db/b.dump": [b"z"]})
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"dumps/[a-z]{1,8}/[a-z]{1,8}\.dump", fullmatch=True),
+        st.lists(st.binary(min_size=1), min_size=1),
+        max_size=3,
+    )
+)
+def test_what_is_written_is_read(dumps: dict[str, list[bytes]]) -> None:
+    members = read(written({"release.json": {"deep": [1, "ü"]}}, dumps))
+    assert json.loads(members[1].content) == {"deep": [1, "ü"]}
+    assert {name: [each.content for each in members if each.part == name] for name in dumps} == dumps
+
+
+def test_a_person_with_tar_reads_it_too(tmp_path: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(WHOLE)) as tar:
+        tar.extractall(tmp_path, filter="data")
+    dump = tmp_path / "dumps" / "db" / "app.dump"
+    assert b"".join(path.read_bytes() for path in sorted(dump.iterdir())) == b"x" * 700 + b"y"
+
+
+@pytest.mark.parametrize("length", range(0, len(WHOLE) - 2 * 512, 512))
+def test_one_that_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(BattenError, match="no complete backup"):
+        read(WHOLE[:length])
+
+
+@pytest.mark.parametrize("place", [600, WHOLE.index(b"xxxx"), WHOLE.index(b"xxxx") + 3, WHOLE.index(b'"sha256"') + 20])
+def test_one_whose_content_changed_is_refused(place: int) -> None:
+    with pytest.raises(BattenError, match="no complete backup"):
+        read(WHOLE[:place] + bytes([WHOLE[place] ^ 1]) + WHOLE[place + 1 :])
+
+
+@pytest.mark.parametrize("name", ["other.json", "../backup.json"])
+def test_another_tar_is_refused(name: str) -> None:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(BattenError, match="it begins with"):
+        read(target.getvalue())
+
+
+def test_a_backup_of_the_same_or_something_older_is_taken() -> None:
+    restore.judge(HEADER, "shop", IMAGES)
+    newer = {**IMAGES, "db": "postgres:18.1-trixie", "app": "infisical/infisical:v0.166.2", "web": "caddy:2.11.3"}
+    restore.judge(HEADER, "shop", newer)
+    restore.judge(HEADER, "shop", {**IMAGES, "db": "registry.example.org/postgres:stable"})
+
+
+@pytest.mark.parametrize(
+    ("header", "images", "says"),
+    [
+        ({"format": 2}, {}, "made by batten"),
+        ({"batten": "99.0.0"}, {}, "made by batten 99.0.0, and this is"),
+        ({"stack": "web"}, {}, "of stack web, not shop"),
+        ({}, {"db": "postgres:16.10-trixie"}, "of PostgreSQL 17, and postgres:16.10-trixie cannot read them"),
+        ({}, {"db": "mysql:8"}, "nothing in the inventory runs its PostgreSQL db"),
+        ({}, {"app": "infisical/infisical:v0.165.9"}, "infisical/infisical:v0.165.9 is older"),
+    ],
+)
+def test_a_backup_that_does_not_fit_is_refused(header: dict[str, Any], images: dict[str, str], says: str) -> None:
+    with pytest.raises(BattenError, match="fix: ") as caught:
+        restore.judge({**HEADER, **header}, "shop", {**IMAGES, **images})
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b"not json\n", b'{"identity": "x", "images": {}}\n', b'{"images": {}}\n', b"[]\n"]
+)
+def test_a_first_line_that_is_none_is_refused(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(line)
+    with path.open("rb") as file, pytest.raises(BattenError):
+        restore.asked(file.fileno())
+
+
+def test_the_first_line_is_read_and_not_a_byte_more(tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(b'{"identity": "AGE-SECRET-KEY-1", "images": {"db": "x"}}\nage')
+    with path.open("rb", buffering=0) as file:
+        assert restore.asked(file.fileno()).images == {"db": "x"}
+        assert file.read() == b"age"
+
+
+def test_nothing_is_pending_but_after_a_restore(tmp_path: Path) -> None:
+    paths = StackPaths("shop", str(tmp_path))
+    assert restore.pending(paths) == []
+    (paths.state / "restore").mkdir(parents=True)
+    (paths.state / "restore" / "index.json").write_text('[{"service": "db"}, {"service": "db"}]')
+    record = {"id": "x", "complete": True, "loaded": False}
+    (paths.state / "restored.json").write_text(json.dumps(record))
+    assert restore.pending(paths) == ["db"]
+    (paths.state / "restored.json").write_text(json.dumps({**record, "loaded": True}))
+    assert restore.pending(paths) == []
+    (paths.state / "restored.json").write_text(json.dumps({**record, "complete": False}))
+    with pytest.raises(BattenError, match="cut off"):
+        restore.pending(paths)
+
+
+def test_the_newest_stay_and_other_stacks_are_none_of_ours(tmp_path: Path) -> None:
+    names = [f"shop-2026112{day}T000000Z" for day in range(1, 6)] + ["shop-b-20261101T000000Z"]
+    for name in names:
+        (tmp_path / f"{name}.age").touch()
+        (tmp_path / f"{name}.json").touch()
+    (tmp_path / "shop-20261109T000000Z.age").touch()  # it never got its JSON
+    (tmp_path / ".shop-20261109T000000Z.abc.part").touch()
+    (tmp_path / "mine.txt").touch()
+    backup._sweep(tmp_path, "shop")
+    backup._retire(tmp_path, "shop", 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mine.txt",
+        "shop-20261124T000000Z.age",
+        "shop-20261124T000000Z.json",
+        "shop-20261125T000000Z.age",
+        "shop-20261125T000000Z.json",
+        "shop-b-20261101T000000Z.age",
+        "shop-b-20261101T000000Z.json",
+    ]
+
+
+def test_a_file_goes_to_its_host(tmp_path: Path) -> None:
+    file = tmp_path / "shop-20261123T060000Z.age"
+    file.touch()
+    assert command.source(file, ["web1"], "inv").stack == "shop"
+    with pytest.raises(ControllerError, match="does not say for which of 2 hosts"):
+        command.source(file, ["web1", "web2"], "inv")
+    file.with_suffix(".json").write_text('{"stack": "shop", "inventory_host": "web2"}')
+    assert command.source(file, ["web1", "web2"], "inv").host == "web2"
+    assert command.source(file, ["new"], "inv").host == "new"
+    with pytest.raises(ControllerError, match="no host is named web2"):
+        command.source(file, ["web1", "web3"], "inv")
+    with pytest.raises(ControllerError, match="does not exist"):
+        command.source(tmp_path / "none.age", ["web1"], "inv")

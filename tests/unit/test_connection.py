@@ -1,0 +1,133 @@
+"""From an inventory's variables to the command line that reaches a host."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from batten import connection
+from batten.cli import tunnel
+from batten.connection import connect
+from batten.errors import BattenError
+
+SSH = ["ssh", "-o", "BatchMode=yes"]
+DOCKER = "community.docker.docker"
+
+
+@pytest.mark.parametrize(
+    ("variables", "argv"),
+    [
+        ({}, [*SSH, "web1", "sudo -n id 'a b'"]),
+        ({"ansible_user": "root"}, [*SSH, "root@web1", "id 'a b'"]),
+        (
+            {"ansible_host": "203.0.113.5", "ansible_user": "ann", "ansible_port": 2222},
+            [*SSH, "-p", "2222", "ann@203.0.113.5", "sudo -n id 'a b'"],
+        ),
+        (
+            {
+                "ansible_user": "root",
+                "ansible_ssh_private_key_file": "/keys/id",
+                "ansible_ssh_common_args": "-o 'ProxyJump=gate'",
+            },
+            [*SSH, "-i", "/keys/id", "-o", "ProxyJump=gate", "root@web1", "id 'a b'"],
+        ),
+        ({"ansible_connection": DOCKER}, ["docker", "exec", "-i", "web1", "id", "a b"]),
+        (
+            {"ansible_connection": "docker", "ansible_host": "box", "ansible_user": "ann"},
+            ["docker", "exec", "-i", "--user", "ann", "box", "sudo", "-n", "id", "a b"],
+        ),
+    ],
+)
+def test_a_command_is_quoted_and_becomes_root_where_it_must(variables: dict[str, Any], argv: list[str]) -> None:
+    assert connect("web1", variables).argv(["id", "a b"]) == argv
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"ansible_connection": "winrm"}, "'winrm' is not supported here; ssh, community.docker.docker and local are"),
+        ({"ansible_become_method": "doas", "ansible_user": "ann"}, "'doas' is not supported here; sudo is"),
+        ({"ansible_password": "hunter2"}, "take keys, no passwords"),
+    ],
+)
+def test_what_is_not_supported_is_said(variables: dict[str, Any], says: str) -> None:
+    with pytest.raises(BattenError, match="fix: ") as caught:
+        connect("web1", variables, "inventories/mine")
+    assert says in str(caught.value)
+    assert caught.value.where == "inventories/mine: web1"
+    assert "hunter2" not in str(caught.value)
+
+
+def local() -> connection.Connection:
+    return connection.Connection("here", "local")
+
+
+def test_input_and_output_are_bytes_of_pipes() -> None:
+    content = bytes(range(256)) * 1000
+    assert local().run(["cat"], stdin=content) == content
+
+
+def test_a_failure_is_the_last_thing_said() -> None:
+    with pytest.raises(BattenError, match=r"disk is full \(here\)\n  fix: see: df -h"):
+        local().run(["sh", "-c", "echo noise >&2; echo 'batten-host disk is full. fix: see: df -h' >&2; exit 1"])
+    with pytest.raises(BattenError, match="exit status 3"):
+        local().run(["sh", "-c", "exit 3"])
+
+
+def test_a_host_that_ssh_does_not_reach_is_told_in_sshs_words(fake_program: Callable[[str, str], None]) -> None:
+    fake_program("ssh", "#!/bin/sh\necho 'ssh: connect to host web1 port 22: Connection refused' >&2\nexit 255\n")
+    with pytest.raises(BattenError) as caught:
+        connect("web1", {"ansible_user": "root"}).run(["id"])
+    assert "cannot be reached: ssh: connect to host web1 port 22: Connection refused" in str(caught.value)
+
+
+def test_a_command_that_ends_with_255_through_docker_is_no_lost_host(fake_program: Callable[[str, str], None]) -> None:
+    fake_program("docker", "#!/bin/sh\nexit 255\n")
+    with pytest.raises(BattenError, match="exit status 255"):
+        connect("box", {"ansible_connection": "docker"}).run(["id"])
+
+
+def test_the_carried_program_runs_from_memory() -> None:
+    words, program = connection.carried_program("version")
+    assert local().run(words, stdin=program).decode().strip() == hashlib.sha256(program).hexdigest()
+    with pytest.raises(BattenError, match="cut short"):
+        local().run(words, stdin=program[:1000])
+
+
+def test_a_port_is_forwarded_by_ssh_itself() -> None:
+    words = connect("web1", {"ansible_user": "ann", "ansible_port": 2222}).forward(8222, "127.0.0.1", 8222)
+    assert shlex.join(words) == (
+        "ssh -N -o ExitOnForwardFailure=yes -o BatchMode=yes -p 2222 -L 127.0.0.1:8222:127.0.0.1:8222 ann@web1"
+    )
+
+
+def container(project: str = "shop", address: str = "172.18.0.5", ports: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "Config": {"Labels": {"com.docker.compose.project": project}, "ExposedPorts": {port: {} for port in ports}},
+        "NetworkSettings": {"Networks": {"a": {"IPAddress": ""}, "b": {"IPAddress": address}}},
+    }
+
+
+def test_a_tunnel_leads_to_the_containers_own_address() -> None:
+    assert tunnel.target("grafana", [container()], {"shop"}, "web1") == tunnel.Target("grafana", "172.18.0.5", 3000)
+    other = [container("other"), container(ports=("8000/tcp", "8000/udp"))]
+    assert tunnel.target("api", other, {"shop"}, "web1").port == 8000
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([], "no service api runs there"),
+        ([container("other")], "no service api runs there"),
+        ([container(), container()], "2 services api run there"),
+        ([container(address="")], "on no network"),
+        ([container(ports=("1/tcp", "2/tcp"))], "nothing says on which port"),
+    ],
+)
+def test_a_tunnel_to_nothing_is_refused(found: list[dict[str, Any]], says: str) -> None:
+    with pytest.raises(BattenError, match=says):
+        tunnel.target("api", found, {"shop"}, "web1")
