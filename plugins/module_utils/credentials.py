@@ -162,6 +162,7 @@ def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Col
         if made or not paths.credentials.exists():
             save(paths, bundle)
         atomic.write_json(paths.secrets_spec, spec)
+        atomic.write_json(paths.made, dict(bundle.made))  # for `verify`, which opens nothing
     wanted = delivery.consumers(spec["deliveries"], delivered(bundle, spec["generate"]))
     if mounts.ensure(paths.secrets, check):
         changes.append("memory mount: mounted")
@@ -228,7 +229,6 @@ def save(paths: StackPaths, bundle: Bundle) -> None:
     atomic.make_directory(paths.var, 0o700)
     atomic.make_directory(paths.state, 0o700)
     systemd_creds.write(paths.credentials, _sealed_name(paths), bundle.to_json())
-    atomic.write_json(paths.made, dict(bundle.made))  # for `verify`, which opens nothing
 
 
 def _sealed_name(paths: StackPaths) -> str:

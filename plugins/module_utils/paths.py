@@ -93,6 +93,11 @@ class StackPaths:
         return self._at(f"run/batten/metrics/{self.stack}.prom")
 
     @property
+    def made(self) -> Path:
+        """``{SECRET: TIME}``: since when each has its value."""
+        return self.state / "made.json"
+
+    @property
     def secrets_spec(self) -> Path:
         """What is delivered to whom, without values; read at boot."""
         return self.state / "secrets.json"
