@@ -120,7 +120,7 @@ class Session:
         assert self.process.stdout
         self.process.stdin.write(f"{sql};\n\\echo done\n")
         self.process.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self.process.stdout:
             if line == "done\n":
                 return lines
@@ -191,7 +191,8 @@ def test_three_rotations_with_migrations_and_sessions_that_stay_open(server: Ser
             assert server.ensure(entering(word, login, new))
             assert server.ensure() == []
             assert server.ensure(leaving(new, other, word)) == []
-            migration = f"""CREATE TABLE t{number} (i int); CREATE TABLE s.t{number} (); ALTER TABLE kept ADD c{number} int;
+            migration = f"""
+                CREATE TABLE t{number} (i int); CREATE TABLE s.t{number} (); ALTER TABLE kept ADD c{number} int;
                 ALTER TABLE t{number - 1} ADD j int; DROP TABLE t{number - 1}; CREATE INDEX ON kept (c{number});"""
             server.able(other, new, migration)
             assert held.ask("INSERT INTO kept VALUES (1) RETURNING current_user") == ["app"]
@@ -289,3 +290,75 @@ def test_no_verifier_is_in_the_log_and_no_password_anywhere(container: str, monk
     assert "pg_shdepend" in log, "statements are logged"
     assert "SCRAM-SHA-256$" not in log
     assert not any(word in log for word in ("word0", "word1", "super-word"))
+
+
+POOL = 6
+INI = f"""
+[databases]
+app = host=%s port=5432 dbname=app
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = 6432
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = /tmp/userlist.txt
+pool_mode = transaction
+default_pool_size = {POOL}
+max_db_connections = {POOL}
+server_idle_timeout = 1
+"""
+
+
+class PgBouncer:
+    """PgBouncer beside the server, told of its users as the stack's is: by what templates may name."""
+
+    def __init__(self, server: Server) -> None:
+        self.put("pgbouncer.ini", INI % server.address)
+        self.tell(server.bundle)
+        docker("exec", "-d", "-u", "postgres", NAME, "pgbouncer", "-q", "/tmp/pgbouncer.ini")
+
+    def put(self, name: str, text: str) -> None:
+        write = f"cat >/tmp/{name}.new && mv /tmp/{name}.new /tmp/{name}"
+        docker("exec", "-i", "-u", "postgres", NAME, "sh", "-c", write, stdin=text)
+
+    def tell(self, bundle: Bundle) -> None:
+        rules = {"app": {"rotation": "postgres_role", "role": "app"}}
+        self.put("userlist.txt", credentials.delivered(bundle, rules)["app.userlist"] + "\n")
+        docker("exec", NAME, "sh", "-c", "! pid=$(pidof pgbouncer) || kill -HUP $pid")
+
+    def bench(self, login: str, password: str, *words: str) -> subprocess.Popen[str]:
+        """Start pgbench through PgBouncer, by more clients than the pool has connections."""
+        head = ["docker", "exec", "-u", "postgres", "-e", f"PGPASSWORD={password}", NAME, "pgbench", "-h", "127.0.0.1"]
+        place = ["-p", "6432", "-U", login, *words, "app"]
+        return subprocess.Popen(head + place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("server", ["superuser"], indirect=True)
+def test_through_pgbouncer_no_transaction_fails_while_the_login_changes(server: Server) -> None:
+    server.ensure(FIRST)
+    pool = PgBouncer(server)
+    deadline = time.monotonic() + 10
+    while (made := pool.bench("app_a", "word0", "-i", "-q")).wait():
+        assert time.monotonic() < deadline, made.communicate()
+    load = ("-c", str(2 * POOL), "-j", "2")
+    old = pool.bench("app_a", "word0", *load, "-T", "3")
+    most = 0
+    for bundle in (entering("word0", "app_a", "word1"), leaving("word1", "app_b", "word0")):
+        server.ensure(bundle)
+        pool.tell(bundle)
+    new = pool.bench("app_b", "word1", *load, "-T", "5")
+    while old.poll() is None or not most:
+        found = server.sessions()
+        most = max(most, found["app_a"] + found["app_b"])
+    # Whoever rotates goes on when the old login has no session, while the new one is busy; PgBouncer closes what is idle.
+    wait_for_no_session(server, "app_a")
+    server.bundle = settled("word1", "app_b")
+    pool.tell(server.bundle)
+    assert server.ensure() == ["role app_a: may not log in any more"]
+    for bench in (old, new):
+        said, _ = bench.communicate(timeout=30)
+        assert bench.returncode == 0, said
+        assert "number of failed transactions: 0 " in said
+    assert 0 < most <= POOL
+    refused = pool.bench("app_a", "word0", "-c", "1", "-t", "1")
+    assert refused.wait() != 0
