@@ -59,7 +59,7 @@ def differences(
     found: list[Statement] = []
     for role, wanted in sorted(spec["roles"].items()):
         if wanted.get("alternate"):
-            _refuse_foreign(state, role)
+            _refuse_foreign(state, role, wanted["secret"])
             if role not in state["roles"]:
                 found.append(Statement(f"CREATE ROLE {identifier(role)} NOLOGIN", f"role {role}: made, owns only"))
         for login in logins(role, wanted):
@@ -171,10 +171,10 @@ def _retire(state: Mapping[str, Any], login: str, hidden: bool) -> list[Statemen
     return [Statement(f"BEGIN;\n{sql};\nCOMMIT" if comment else sql, f"role {login}: may not log in any more")]
 
 
-def _refuse_foreign(state: Mapping[str, Any], role: str) -> None:
+def _refuse_foreign(state: Mapping[str, Any], role: str, secret: str) -> None:
     for login in pair(role):
         if login in state["roles"] and not _is_ours(state, login, role):
-            fix = f"rename it, or write postgres.roles.{role}.alternate: false in batten.yaml"
+            fix = f"rename it, or write rotation: postgres for {secret} under secrets in batten.yaml"
             raise BattenError(f"PostgreSQL has a role {login} that is no login of {role}", f"role {role}", fix)
 
 

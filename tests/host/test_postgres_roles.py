@@ -350,7 +350,7 @@ def test_through_pgbouncer_no_transaction_fails_while_the_login_changes(server: 
     while old.poll() is None or not most:
         found = server.sessions()
         most = max(most, found["app_a"] + found["app_b"])
-    # Whoever rotates goes on when the old login has no session, while the new one is busy; PgBouncer closes what is idle.
+    # Whoever rotates goes on when the old login has no session, and PgBouncer closes what is idle.
     wait_for_no_session(server, "app_a")
     server.bundle = settled("word1", "app_b")
     pool.tell(server.bundle)

@@ -94,6 +94,28 @@ def test_who_writes_the_roles_own_name_keeps_it() -> None:
     assert rules["app"] == {"generator": "password", "length": 32, "rotation": "postgres"}
 
 
+@pytest.mark.parametrize("other", [{"secret": "app"}, {"template": "app ${app:url}"}])
+def test_a_login_and_its_password_are_in_one_file(other: dict[str, str]) -> None:
+    services = {"web": {"secrets": {"account": {"template": "${app.user} ${app}"}, "other": other}}}
+    with pytest.raises(BattenError, match="the password app is here without its login role"):
+        parse(dict.fromkeys(("app", "watch", "root"), ALNUM), services, postgres=POSTGRES)
+
+
+@pytest.mark.parametrize(
+    ("postgres", "problem"),
+    [
+        ({"roles": {"app": {"secret": "app"}, "a": {"secret": "app"}}}, "app, whose logins take turns, and of a"),
+        ({"roles": {"app": {"secret": "app"}, "app_b": {"secret": "watch"}}}, "app_b, which is a login of app"),
+        ({"roles": {"app": {"secret": "app"}}, "superuser": "app", "superuser_secret": "root"}, "is the administrator"),
+    ],
+)
+def test_what_logins_that_take_turns_would_break_is_refused(postgres: dict[str, Any], problem: str) -> None:
+    services = {"web": {"secrets": {"account": {"template": "${app.user} ${app}"}}}}
+    given = {"service": "db", "databases": {"app": {"owner": "app"}}, **postgres}
+    with pytest.raises(BattenError, match=problem):
+        parse({"app": {**ALNUM, "rotation": "postgres_role"}, "watch": ALNUM, "root": ALNUM}, services, postgres=given)
+
+
 def test_a_written_rotation_comes_first() -> None:
     secrets = {**dict.fromkeys(("watch", "root"), ALNUM), "app": {**ALNUM, "rotation": "restart"}}
     found = parse(secrets, postgres=POSTGRES).secrets["app"]

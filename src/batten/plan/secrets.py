@@ -268,6 +268,8 @@ def rules(
                 "postgres_role is for the password of a role that owns a database",
                 "name the role under postgres.roles and postgres.databases, or leave rotation out",
             )
+        if kind == "postgres_role":
+            _check_turns(name, role, postgres or {}, each.at)
         if kind == "tls" and each.rule["generator"] not in ("x509", "ca", "provided"):
             raise each.at.key("rotation").error("tls is for certificates", "leave rotation out")
         if each.rule["generator"] == "provided" and kind not in ("provided", "none"):
@@ -278,6 +280,18 @@ def rules(
         found[name] = {**each.rule, "rotation": kind, **({"role": role} if kind == "postgres_role" else {})}
     _check_between(declared)
     return found
+
+
+def _check_turns(name: str, role: str, postgres: Mapping[str, Any], at: At) -> None:
+    """Refuse what two login roles that take turns would break: the role itself cannot log in then."""
+    fix = "give it a secret and a name of its own, or write rotation: postgres"
+    if role == postgres.get("superuser", "postgres"):
+        raise at.error(f"{role} is the administrator, and its login cannot take turns", "write rotation: postgres")
+    for other, wanted in postgres["roles"].items():
+        if other != role and wanted["secret"] == name:
+            raise at.error(f"it is the password of {role}, whose logins take turns, and of {other}", fix)
+        if other in (f"{role}_a", f"{role}_b"):
+            raise at.error(f"postgres.roles has {other}, which is a login of {role}", fix)
 
 
 def _postgres_users(postgres: Mapping[str, Any]) -> dict[str, str]:
@@ -430,13 +444,21 @@ def check_use(service: str, own: ServiceDefinition, rules: Mapping[str, Mapping[
     known = values_of(rules)
     found = {}
     for file, delivery in own.secrets.items():
-        for value in used_values(delivery):
+        values = used_values(delivery)
+        for value in values:
             here = at.key(service).key("secrets").key(file)
             if value not in known:
                 raise _unknown(value, rules, here)
             if rules[known[value]]["generator"] == "ca" and value == known[value]:
                 raise here.error(f"the key of a CA, {value}, is for no service", f"write {value}_certificate")
-            found[known[value]] = str(rules[known[value]]["rotation"])
+            kind = str(rules[known[value]]["rotation"])
+            if kind == "postgres_role" and value == known[value] and f"{value}.user" not in values:
+                # In two files they would not change at one moment; written out, the name would be a role without login.
+                raise here.error(
+                    f"the password {value} is here without its login role, which changes with it",
+                    f"write ${{{value}.user}} into the same file, or rotation: postgres under secrets.{value}",
+                )
+            found[known[value]] = kind
     return dict(sorted(found.items()))
 
 
