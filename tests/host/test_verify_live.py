@@ -16,7 +16,7 @@ import pytest
 from batten import verify
 from batten.errors import BattenError
 from batten.verify.catalogue import cases, catalogue, judge
-from batten.verify.live import read
+from batten.verify.live import endpoints, read
 from tests.rig import hosts
 from tests.verify import stack
 
@@ -38,7 +38,11 @@ def failing(host: hosts.Host) -> set[str]:
     planned = {"small": stack.PLAN}
     directories = [stack.PLAN.backup.directory] if stack.PLAN.backup else []
     live = read(
-        host.name, lambda command: _Result(host.run(command, check=False)), {"small": "small"}, backups=directories
+        host.name,
+        lambda command: _Result(host.run(command, check=False)),
+        {"small": "small"},
+        backups=directories,
+        tls=endpoints(planned),
     )
     return {case.entry.id for case in cases(host.name, planned) if judge(case, planned, live).status == "fail"}
 
@@ -207,6 +211,9 @@ HOST = [
         "chmod 0400 /opt/batten/small/secrets/web/password",
         "secrets.files",
     ),
+    ("mv $SEALED /tmp", "mv /tmp/secrets.cred $SEALED", "secrets.at-rest"),
+    # Delivered, and not reloaded.
+    (f"cd /opt/batten/small; {stack.LEAF}", "docker restart -t 1 small-store-1", "certificates.served"),
     ("umount -l /opt/batten/small/secrets", "true", "secrets.memory-only"),
     ("gpasswd -a daemon docker", "gpasswd -d daemon docker", "daemon.docker-group"),
     ("systemctl disable batten-stack@small", "systemctl enable batten-stack@small", "lifecycle.boot"),
@@ -231,11 +238,12 @@ def test_a_host_changed_by_hand_is_noticed(host: hosts.Host, damage: str, repair
     if control == "daemon.no-swarm":
         # The engine refuses a swarm while live-restore is on.
         damage, repair = f"{_LIVE_RESTORE.format('false')} && {damage}", f"{repair}; {_LIVE_RESTORE.format('true')}"
-    host.run(damage)
+    sealed = "SEALED=/var/lib/batten/small/secrets.cred; "
+    host.run(sealed + damage)
     try:
         assert control in failing(host)
     finally:
-        host.run(repair)
+        host.run(sealed + repair)
         if control == "secrets.memory-only":
             host.run("docker rm -f small-web-1 small-store-1")
         stack.up(host)

@@ -85,10 +85,15 @@ def test_no_value_leaves_the_host(value: str) -> None:
     assert "s3cret" not in mask(inspected(f"A=s3cret{value}", f"B={value}s3cret", "C=s3cret"))
 
 
-def test_the_script_is_posix_shell_and_only_lists_secrets() -> None:
+def test_the_script_is_posix_shell_and_of_secrets_reads_certificates_only() -> None:
     assert subprocess.run(["sh", "-n", str(SCRIPT)], check=False).returncode == 0
-    code = [line.strip() for line in SCRIPT.read_text().splitlines() if not line.startswith("#") and "secrets" in line]
-    assert all(line.startswith(("for part in", "quietly findmnt", "units=")) for line in code)
+    script = [line.strip() for line in SCRIPT.read_text().splitlines() if not line.startswith("#")]
+    listing = ("for part in", "quietly findmnt", "units=", "quietly head -c 24")
+    certificates = ("for file in", "if [ -f", "name=$(quietly openssl x509")
+    assert all(line.startswith((*listing, *certificates)) for line in script if "secrets" in line)
+    assert [line for line in script if ".key" in line] == [
+        'if [ -f "$file" ] && [ ! -e "${file%.crt}.key" ]; then cat "$file"; fi'
+    ]
 
 
 def test_the_recorded_batch_is_understood() -> None:

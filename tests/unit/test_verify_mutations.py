@@ -24,6 +24,10 @@ Mutation = Callable[[LiveHost], LiveHost]
 TEXT = SNAPSHOT.read_text()
 
 
+NOW = int(parse("recorded", TEXT, BOUNDARY).facts["now"])
+DAY = 86400
+
+
 def snapshot() -> LiveHost:
     return parse("recorded", TEXT, BOUNDARY)
 
@@ -189,6 +193,28 @@ def then(*mutations: Mutation) -> Mutation:
     return change
 
 
+def certificate(path: str, **changes: Any) -> Mutation:
+    """Change what is known of a certificate; without changes it cannot be read."""
+
+    def change(live: LiveHost) -> LiveHost:
+        found = live.certificates["small", path]
+        assert found is not None
+        changed = dataclasses.replace(found, **changes) if changes else None
+        return dataclasses.replace(live, certificates={**live.certificates, ("small", path): changed})
+
+    return change
+
+
+def tls(**changes: Any) -> Mutation:
+    """Change what the service `store` shows on its TLS port."""
+
+    def change(live: LiveHost) -> LiveHost:
+        changed = dataclasses.replace(live.tls["small", "store"], **changes)
+        return dataclasses.replace(live, tls={**live.tls, ("small", "store"): changed})
+
+    return change
+
+
 TCP = [{"HostIp": "0.0.0.0", "HostPort": "80"}]
 SECRETS, STACK = "batten-secrets@small.service", "batten-stack@small.service"
 
@@ -311,6 +337,19 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("secrets.files", tree("secrets", "web/password", uid=0)),
     ("secrets.files", tree("secrets", "web/password")),
     ("secrets.files", tree("secrets", "web/password", path="/opt/batten/small/secrets/web/other")),
+    ("secrets.at-rest", field("sealed", small="")),
+    ("secrets.at-rest", field("sealed", small="058469daf6f54324800549da0f8ea2fb")),  # CRED_AES256_GCM_BY_NULL
+    ("secrets.age", field("facts", now=str(NOW + 91 * DAY))),
+    ("secrets.age", field("made", small={})),
+    ("certificates.expiry", field("facts", now=str(NOW + 77 * DAY))),
+    ("certificates.expiry", field("facts", now=str(NOW - DAY))),
+    ("certificates.expiry", certificate("store/server.crt", start=NOW - 77 * DAY, end=NOW + 13 * DAY)),
+    ("certificates.expiry", certificate("store/server.crt", start=NOW - 26 * DAY, end=NOW + 4 * DAY)),
+    ("certificates.expiry", certificate("web/ca.crt")),
+    ("certificates.served", certificate("store/server.crt", fingerprint="00")),
+    ("certificates.served", tls(verify="62 (hostname mismatch)")),
+    ("certificates.served", tls(verify="")),
+    ("certificates.served", tls(certificate=None)),
     ("secrets.mount", mount_of("/run/secrets", RW=True)),
     ("secrets.mount", mount_of("/run/secrets", Source="/opt/batten/small/secrets/store")),
     ("secrets.mount", mount_of("/run/secrets", Source="/srv/secrets/web")),
@@ -396,6 +435,15 @@ def test_apparmor_and_a_private_control_group_namespace_hold_where_they_exist() 
         live = host_config("CgroupnsMode", "private", service)(live)
     held = {case.entry.id for case, verdict in verdicts(live) if verdict.status == "pass"}
     assert {"privileges.apparmor", "privileges.cgroup-namespace"} <= held
+
+
+def test_a_network_that_only_publishes_ports_has_no_way_out() -> None:
+    closed = {"small": dataclasses.replace(PLAN, closed=("edge",))}
+    off = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    for options, wanted in ((None, "fail"), ({}, "fail"), (off, "pass")):
+        live = network("small_edge", Options=options)(snapshot())
+        (verdict,) = [found for case, found in verdicts(live, closed) if case.entry.id == "networks.internal"]
+        assert verdict.status == wanted, options
 
 
 def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:

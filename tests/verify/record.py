@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from batten.verify.live import command
+from batten.verify.live import command, endpoints
 from tests.rig import hosts
 from tests.verify import stack
 
@@ -25,7 +25,8 @@ def main() -> None:
 
 def batch(host: hosts.Host) -> str:
     """One batch of reads of a rig host, as text."""
-    done: subprocess.CompletedProcess[str] = host.run(command(BOUNDARY, {"small": "small"}, ["/var/backups/batten"]))
+    words = command(BOUNDARY, {"small": "small"}, ["/var/backups/batten"], endpoints({"small": stack.PLAN}))
+    done: subprocess.CompletedProcess[str] = host.run(words)
     return done.stdout
 
 

@@ -5,7 +5,7 @@ The controls must not depend on how batten deploys, so this is written out by ha
 
 from __future__ import annotations
 
-from batten.plan.model import BackupPlan, FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tmpfs, VolumePlan
+from batten.plan.model import BackupPlan, FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tls, Tmpfs, VolumePlan
 from tests.rig.hosts import Host
 
 MIB = 1024 * 1024
@@ -43,7 +43,14 @@ PLAN = StackPlan(
     target="selfhosted",
     compose_profiles=(),
     services={
-        "store": _service("store", service_class="database", volumes={"data": "/data"}, user="999:999"),
+        "store": _service(
+            "store",
+            service_class="database",
+            volumes={"data": "/data"},
+            user="999:999",
+            secrets=("password", "server.crt", "server.key"),
+            tls=Tls(8443, "server.crt", name="store"),
+        ),
         "web": _service(
             "web",
             service_class="proxy",
@@ -52,12 +59,14 @@ PLAN = StackPlan(
             ports=(Port(80, 80, ADDRESS),),
             files=FilesMount("/etc/web", "0123abcd"),
             group_add=("4",),
+            secrets=("ca.crt", "password"),
         ),
         "migrate": _service("migrate", service_class="batch", restart="no", healthcheck=None, secrets=()),
     },
     networks={"edge": False, "inner": True},
     volumes={"data": VolumePlan("small_data", None, 999, 999)},
     requires_mounts_for=("/var/lib/docker",),
+    expires={"password": 90},
     backup=BackupPlan(f"age1{'q' * 58}", "/var/backups/batten", "daily", 3, 86400),
 )
 
@@ -98,6 +107,12 @@ services:
   store:
     <<: *common
     user: "999:999"
+    command:
+      - /bin/sh
+      - -c
+      - >-
+        echo up; touch /tmp/up;
+        exec openssl s_server -www -quiet -accept 8443 -cert /run/secrets/server.crt -key /run/secrets/server.key
     volumes: ["data:/data", "/opt/batten/small/secrets/store:/run/secrets:ro"]
   web:
     <<: *common
@@ -136,15 +151,30 @@ WantedBy=multi-user.target
 
 # A shell, the few programs the stack runs, and the libraries they need: the host's own, so nothing is downloaded.
 _IMAGE = """
-programs="/bin/sh /bin/sleep /bin/touch /bin/rm"
+programs="/bin/sh /bin/sleep /bin/touch /bin/rm /usr/bin/openssl"
 libraries=$(for program in $programs; do ldd "$program"; done | grep -o '/[^ ]*' | sort -u)
 mkdir -p /tmp/image/data && chown 999:999 /tmp/image/data
 tar -chf /tmp/image.tar $programs $libraries && tar -C /tmp/image -rf /tmp/image.tar data
 docker import /tmp/image.tar shell:1 >/dev/null
 """
 
-# For each service, its own directory with one file, as batten delivers them.
-SECRETS = """
+# A new leaf for the service `store`, with a key of its own, signed by the authority in /tmp.
+LEAF = """
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 90 -subj /CN=store \\
+    -CA /tmp/ca.crt -CAkey /tmp/ca.key -addext subjectAltName=DNS:store -addext basicConstraints=critical,CA:FALSE \\
+    -keyout secrets/store/server.key -out secrets/store/server.crt 2>/dev/null
+chmod 0400 secrets/store/server.*; chown 999 secrets/store/server.*
+"""
+
+# For each service, its own directory with its files, as batten delivers them.
+SECRETS = f"""
+mkdir -p secrets/store secrets/web
+[ -e /tmp/ca.key ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -days 3650 -subj /CN=ca \\
+    -keyout /tmp/ca.key -out /tmp/ca.crt 2>/dev/null
+{LEAF}
+install -m 0400 -o 1000 /tmp/ca.crt secrets/web/ca.crt
+"""
+SECRETS += """
 for consumer in store:999 web:1000; do
     mkdir -p "secrets/${consumer%:*}"
     echo not-a-real-secret >"secrets/${consumer%:*}/password"
@@ -163,6 +193,9 @@ echo 'greeting: hello' >files/web/0123abcd/web.conf
 mount -t tmpfs -o noswap,size=1m,mode=0711 batten-secrets secrets || mount -t ramfs batten-secrets secrets
 {SECRETS}mkdir -p -m 0700 /var/lib/batten /var/log/batten
 install -m 0600 /dev/null /var/log/batten/audit.jsonl
+mkdir -p -m 0700 /var/lib/batten/small
+echo sealed | systemd-creds encrypt --with-key=host - /var/lib/batten/small/secrets.cred
+printf '{{"password": "%s"}}' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >/var/lib/batten/small/made.json
 mkdir -p -m 0700 /var/backups/batten
 echo encrypted >/var/backups/batten/small-1.age
 printf '{{"stack": "small", "file": "small-1.age", "bytes": 10, "recipient": "%s",\n"verified": "%s"}}' \\

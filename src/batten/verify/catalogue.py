@@ -27,6 +27,7 @@ FAMILIES = (
     "logging",
     "lifecycle",
     "secrets",
+    "certificates",
     "backups",
     "daemon",
     "files",

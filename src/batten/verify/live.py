@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batten.errors import BattenError
-from batten.verify.model import FileStat, Listener, LiveBackup, LiveHost, LiveProcess, ProcessStatus
+from batten.verify.model import (
+    FileStat,
+    Listener,
+    LiveBackup,
+    LiveCertificate,
+    LiveHost,
+    LiveProcess,
+    LiveTls,
+    ProcessStatus,
+)
+
+if TYPE_CHECKING:
+    from batten.plan.model import StackPlan, Tls
 
 SCRIPT = Path(__file__).with_name("reads.sh")
 
@@ -29,18 +43,24 @@ RUNTIME = "runc:["
 
 
 def read(
-    name: str, run: Run, projects: Mapping[str, str], inventory: str | None = None, backups: Iterable[str] = ()
+    name: str,
+    run: Run,
+    projects: Mapping[str, str],
+    inventory: str | None = None,
+    backups: Iterable[str] = (),
+    tls: Iterable[str] = (),
 ) -> LiveHost:
     """Read one host in one round trip.
 
     :param run: runs a shell command on the host and returns rc, stdout and stderr (testinfra's ``host.run``).
     :param projects: stack name to Compose project name.
     :param backups: the directories, absolute, in which backups should lie.
+    :param tls: what serves TLS, see :func:`endpoints`.
     :raises BattenError: the host does not answer, sudo asks for a password, or its Docker engine is down.
     """
     boundary = f"batten-{secrets.token_hex(8)}"
     try:
-        result = run(command(boundary, projects, backups))
+        result = run(command(boundary, projects, backups, tls))
     except Exception as error:  # each testinfra backend raises its own kind
         raise unreachable(name, last_line(str(error)), inventory) from error
     if f"{boundary} host" not in result.stdout or f"{boundary} end" not in result.stdout:
@@ -54,9 +74,28 @@ def read(
     return parse(name, result.stdout, boundary)
 
 
-def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] = ()) -> str:
+def endpoints(stacks: Mapping[str, StackPlan]) -> list[str]:
+    """Return the words by which the script knows what serves TLS."""
+    return [
+        "tls=" + ",".join(map(str, (stack, plan.project, name, *_fields(service.tls))))
+        for stack, plan in stacks.items()
+        for name, service in plan.services.items()
+        if service.tls
+    ]
+
+
+def _fields(tls: Tls) -> tuple[object, ...]:
+    return tls.port, tls.protocol, tls.certificate, tls.name or ""
+
+
+def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] = (), tls: Iterable[str] = ()) -> str:
     """The shell command: the script as root, through sudo where the connection is not root's."""
-    words = [boundary, *sorted(set(backups)), *(word for pair in sorted(projects.items()) for word in pair)]
+    words = [
+        boundary,
+        *sorted(set(backups)),
+        *sorted(tls),
+        *(word for pair in sorted(projects.items()) for word in pair),
+    ]
     script = f"sh -c {shlex.quote(SCRIPT.read_text())} sh {shlex.join(words)}"
     return f'if [ "$(id -u)" = 0 ]; then {script}; else sudo -n {script}; fi'
 
@@ -106,6 +145,16 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         files={stat.path: stat for stat in _stats(one("files"))},
         trees={(words[1], words[2]): tuple(_found(body)) for words, body in sections.items() if words[0] == "tree"},
         secret_mounts={words[1]: body.strip() for words, body in sections.items() if words[0] == "mount"},
+        certificates={
+            (words[1], path): found
+            for words, body in sections.items()
+            if words[0] == "certificates"
+            for path, found in map(_certificate, body.splitlines())
+            if path
+        },
+        tls={(words[1], words[2]): _tls(body) for words, body in sections.items() if words[0] == "tls"},
+        sealed={words[1]: _key_kind(body) for words, body in sections.items() if words[0] == "sealed"},
+        made={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "made"},
         backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )
 
@@ -185,6 +234,30 @@ def _stats(text: str) -> Iterator[FileStat]:
     for line in text.splitlines():
         kind, mode, uid, gid, user, group, path = line.split("|", 6)
         yield FileStat(path, kind, int(mode, 8), int(uid), int(gid), user, group)
+
+
+def _certificate(line: str) -> tuple[str, LiveCertificate | None]:
+    """The path at the end of a line, and the certificate before it."""
+    values = dict(part.split("=", 1) for part in line.split("|") if "=" in part)
+    path = line.rpartition("|")[2].strip()
+    try:
+        start, end = (datetime.fromisoformat(values[name]).timestamp() for name in ("notBefore", "notAfter"))
+        fingerprint = next(value for name, value in values.items() if name.lower() == "sha256 fingerprint")
+    except (KeyError, ValueError, StopIteration):
+        return path, None
+    return path, LiveCertificate(start, end, fingerprint)
+
+
+def _tls(body: str) -> LiveTls:
+    values = dict(_pairs(body, " "))
+    return LiveTls(_certificate(values.get("certificate", ""))[1], values.get("verify", ""))
+
+
+def _key_kind(text: str) -> str:
+    try:
+        return base64.b64decode(text.strip()[:24], validate=True)[:16].hex()
+    except ValueError:
+        return ""
 
 
 def _backups(text: str) -> Iterator[LiveBackup]:

@@ -144,6 +144,23 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class LiveCertificate:
+    """A certificate: from and until when it holds, in seconds since the epoch, and its SHA-256 fingerprint."""
+
+    start: float
+    end: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class LiveTls:
+    """What a TLS port showed: the certificate, None if there was no handshake, and openssl's word on the chain."""
+
+    certificate: LiveCertificate | None
+    verify: str
+
+
+@dataclass(frozen=True)
 class LiveBackup:
     """One backup on a host: the size of its encrypted file, and what the JSON file beside it says."""
 
@@ -153,7 +170,11 @@ class LiveBackup:
 
 @dataclass(frozen=True)
 class LiveHost:
-    """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties."""
+    """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties.
+
+    ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
+    a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name.
+    """
 
     name: str
     facts: Mapping[str, str]
@@ -172,6 +193,10 @@ class LiveHost:
     trees: Mapping[tuple[str, str], tuple[FileStat, ...]]
     secret_mounts: Mapping[str, str]
     backups: Mapping[str, tuple[LiveBackup, ...]]
+    certificates: Mapping[tuple[str, str], LiveCertificate | None]
+    tls: Mapping[tuple[str, str], LiveTls]
+    sealed: Mapping[str, str]
+    made: Mapping[str, Mapping[str, str]]
 
     @cached_property
     def containers(self) -> tuple[LiveContainer, ...]:

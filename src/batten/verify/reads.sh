@@ -1,10 +1,10 @@
 # One batch of reads for `batten verify`: everything the controls need to know of a host, in one round trip.
 #
-# Arguments: BOUNDARY (a word the caller made up for this read), the directories of backups, then pairs STACK PROJECT.
+# Arguments: BOUNDARY (a word the caller made up for this read), the directories of backups, words tls=..., then pairs STACK PROJECT.
 # Output: sections, each opened by a line "BOUNDARY NAME [ARGUMENT]"; the last is "BOUNDARY end".
-# Only Docker's client, coreutils, findutils, iproute2 and systemd are used, never batten's own program: what is judged
+# Only Docker's client, coreutils, findutils, iproute2, openssl and systemd are used, not batten's program: what is judged
 # must not be the witness. Values of environment variables are replaced here, before they leave the host; the contents
-# of secrets are never read.
+# of secrets are never read, but for certificates, which are public.
 boundary=$1
 shift
 export LC_ALL=C SYSTEMD_PAGER='' SYSTEMD_COLORS=0
@@ -26,6 +26,43 @@ s|^( *"[^="]*=).*"(,?)$|\1value"\2|
 }
 
 files_of() { for path in "$@"; do [ -e "$path" ] && quietly stat -L -c '%F|%a|%u|%g|%U|%G|%n' "$path"; done; }
+
+certificate() { # on standard input: from when, until when, fingerprint
+    quietly openssl x509 -noout -startdate -enddate -fingerprint -sha256 -dateopt iso_8601 | tr '\n' '|'
+}
+
+authorities() { # of the stack $1: the certificates that nobody has the key of
+    for file in "/opt/batten/$1"/secrets/*/*.crt; do
+        if [ -f "$file" ] && [ ! -e "${file%.crt}.key" ]; then cat "$file"; fi
+    done
+}
+
+served() { # STACK,PROJECT,SERVICE,PORT,PROTOCOL,FILE,NAME: what this service shows a client that comes for NAME
+    IFS=, read -r of project service port protocol file name <<END
+$1
+END
+    section tls "$of" "$service"
+    id=$(quietly docker ps -q --filter "label=com.docker.compose.project=$project" \
+        --filter "label=com.docker.compose.service=$service" | head -n 1)
+    [ -n "$id" ] || return 0
+    address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$id")
+    set -- -connect "${address%% *}:$port" -no-CApath -no-CAstore
+    [ "$protocol" = postgres ] && set -- "$@" -starttls postgres
+    case $name in
+        *:* | *[0-9].[0-9]*.[0-9]*.[0-9]*) set -- "$@" -verify_ip "$name" ;;
+        ?*) set -- "$@" -verify_hostname "$name" -servername "$name" ;;
+        '')
+            name=$(quietly openssl x509 -noout -ext subjectAltName -in "/opt/batten/$of/secrets/$service/$file" |
+                grep -o 'DNS:[^,]*' | sed 's/^DNS:\**\.*//; q')
+            set -- "$@" -servername "${name:-localhost}"
+            ;;
+    esac
+    trusted=$(authorities "$of")
+    if [ -n "$trusted" ]; then set -- "$@" -CAfile /dev/stdin; else set -- "$@" -no-CAfile; fi
+    shown=$(echo "$trusted" | quietly timeout 5 openssl s_client "$@")
+    echo "verify $(echo "$shown" | sed -n 's/^ *Verify return code: //p' | head -n 1)"
+    echo "certificate $(echo "$shown" | certificate)"
+}
 
 cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2 alike
     while IFS=: read -r _ controllers path; do
@@ -65,6 +102,10 @@ for argument in "$@"; do
             done
             continue
             ;;
+        tls=*)
+            served "${argument#tls=}"
+            continue
+            ;;
     esac
     if [ -z "$stack" ]; then stack=$argument && continue; fi
     label=label=com.docker.compose.project=$argument
@@ -79,6 +120,14 @@ for argument in "$@"; do
     done
     section mount "$stack"
     quietly findmnt -n -o FSTYPE,OPTIONS --mountpoint "/opt/batten/$stack/secrets"
+    section certificates "$stack"
+    for file in "/opt/batten/$stack"/secrets/*/*.crt; do
+        if [ -f "$file" ]; then echo "$(certificate <"$file")${file#"/opt/batten/$stack/secrets/"}"; fi
+    done
+    section sealed "$stack" # the first 16 bytes, in base64, name the kind of key (systemd, src/shared/creds-util.h)
+    quietly head -c 24 "/var/lib/batten/$stack/secrets.cred"
+    section made "$stack"
+    quietly cat "/var/lib/batten/$stack/made.json"
     stack=''
 done
 

@@ -18,7 +18,7 @@ import testinfra
 from batten.errors import BattenError
 from batten.verify import expectations, waivers
 from batten.verify.catalogue import Case, cases, judge
-from batten.verify.live import read
+from batten.verify.live import endpoints, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Target:
             projects = {stack: plan.project for stack, plan in self.stacks.items()}
             backups = [plan.backup.directory for plan in self.stacks.values() if plan.backup]
             try:
-                self._live = read(self.name, self.host.run, projects, self.inventory, backups)
+                self._live = read(self.name, self.host.run, projects, self.inventory, backups, endpoints(self.stacks))
             except BattenError as error:
                 self._error = error
                 raise

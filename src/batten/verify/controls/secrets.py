@@ -1,8 +1,9 @@
-"""Secrets: in memory only, readable by their one consumer. Their contents are never read."""
+"""Secrets: sealed at rest, in memory only, readable by their one consumer. Their contents are never read."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
@@ -12,6 +13,45 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan, StackPlan
 
 MOUNT = "/run/secrets"
+_DAY = 86400
+# The kinds of key that a systemd credential begins with (systemd, src/shared/creds-util.h, CRED_AES256_GCM_BY_*).
+_HOST_KEYS = ("5a1c6a86df9d4096b1d5a65e0862f19a", "55b9ed1d38594d43a8319d2ebb332ac6")
+_TPM2_KEYS = (
+    *("0c7cc07b117645919c4b0bea08bc20fe", "faf7eb9341e3412ca1a436f95a29dead"),
+    *("93a894094874449090caf2fc93cab553", "ef4ac13679a9480ea7db68897f9f165d"),
+    *("af4950a849134eb1a73846304ff30c05", "adbc4ca3efb64201ba881b6f2e4095ea"),
+)
+
+
+@control("secrets.at-rest", "What lies on the disk is sealed by a key of this host", scope="stack")
+def at_rest(expected: StackPlan, live: LiveHost) -> Verdict:
+    if not any(service.secrets for service in expected.services.values()):
+        return not_applicable("no service takes a secret")
+    kind = live.sealed.get(expected.name, "")
+    if kind in _TPM2_KEYS:
+        return holds("tpm2 (protects copied files and a copied disk)")
+    if kind in _HOST_KEYS:
+        return holds("host-key (protects copied files, not a copied disk)")
+    return fails("none" if kind else "none: the sealed values are not there")
+
+
+@control("secrets.age", "No value is older than its secret's `expires`", scope="stack")
+def age(expected: StackPlan, live: LiveHost) -> Verdict:
+    if not expected.expires:
+        return not_applicable("no secret of this stack expires")
+    made, problems = live.made.get(expected.name, {}), []
+    for name, days in sorted(expected.expires.items()):
+        if name not in made:
+            problems.append(f"{name}: since when it has its value is not known")
+            continue
+        old = (int(live.facts["now"]) - _seconds(made[name])) / _DAY
+        if old > days:
+            problems.append(f"{name} is {old:.0f} days old, at most {days}")
+    return fails("; ".join(problems)) if problems else holds(f"{len(expected.expires)} that expire are young enough")
+
+
+def _seconds(moment: str) -> float:
+    return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
 @control("secrets.memory-only", "Secrets lie in memory that is never swapped", scope="stack")
