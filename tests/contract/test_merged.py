@@ -202,6 +202,8 @@ def test_infisical_is_reached_from_its_host_or_through_its_proxy_alone(infisical
         outward = {name for name, network in variant.merged["networks"].items() if not network.get("internal")}
         reaching = {name for name, service in services.items() if outward & set(service["networks"])}
         assert reaching == {"infisical", *proxy}, variant.name
+        options = variant.merged["networks"]["host"]["driver_opts"]
+        assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}, f"{variant.name}: no way out"
         assert set(services["db"]["networks"]) == {"data"}, variant.name
         assert set(services["redis"]["networks"]) == {"queue"}, variant.name
 

@@ -3,7 +3,8 @@
 It says what batten must know of this stack that its ``compose.yaml`` does not say. ``compose/batten.yaml`` is the
 commented example. Top level::
 
-    networks: {NAME: {internal: true}}          # networks that batten makes; `egress` is the one with a way out
+    networks: {NAME: {internal: true}}          # networks that batten makes; `egress` is the one with a way out.
+                                                # {egress: false}: ports are published on it, and nothing gets out
     secrets:                                    # made on the host, once; never on the controller
       NAME: {generator: alnum, length: 32}      # or {from: VARIABLE}: handed in by the operator, never in a plan;
                                                 # `secrets.py` beside this lists all that can be said of one
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from batten.plan.model import Healthcheck
 
 _NAME = schema.text
-_NETWORK = Record({"internal": schema.boolean})
+_NETWORK = Record({"internal": schema.boolean, "egress": schema.boolean})
 _POSTGRES = Record(
     {
         "service": _NAME,
@@ -213,6 +214,7 @@ class Definition:
     """
 
     networks: Mapping[str, bool] = field(default_factory=dict)
+    closed: tuple[str, ...] = ()
     secrets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     postgres: Mapping[str, Any] | None = None
     services: Mapping[str, ServiceDefinition] = field(default_factory=dict)
@@ -268,6 +270,7 @@ def parse_definition(
     rules = declared_secrets.rules(declared, postgres if here else None, own)
     definition = Definition(
         networks={name: network.get("internal", False) for name, network in values.get("networks", {}).items()},
+        closed=tuple(sorted(name for name, one in values.get("networks", {}).items() if not one.get("egress", True))),
         secrets=rules,
         postgres=postgres if here else None,
         services={

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -227,7 +227,7 @@ def infisical_stack(
         "digitalocean_vpc_address",
     )
     of_host = {name: value for name, value in variables.items() if name in shared or name.startswith("backup_")}
-    return StackSettings.from_variables({**of_host, **own}, source, root)
+    return replace(StackSettings.from_variables({**of_host, **own}, source, root), prefix="infisical")
 
 
 def host_stacks(

@@ -196,7 +196,8 @@ class BackupPlan:
 class StackPlan:
     """One stack on one host.
 
-    ``networks`` maps a network's name to whether it is internal. ``capacity_bytes`` is the memory that the limits were
+    ``networks`` maps a network's name to whether it is internal; from those in ``closed``, which are not, nothing gets
+    out all the same. ``capacity_bytes`` is the memory that the limits were
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
     ``expires`` maps secrets to the days that a value of theirs may be old.
@@ -212,6 +213,7 @@ class StackPlan:
     networks: Mapping[str, bool]
     volumes: Mapping[str, VolumePlan] = field(default_factory=dict)
     data_directory: str | None = None
+    closed: tuple[str, ...] = ()
     requires_mounts_for: tuple[str, ...] = ()
     start_order: tuple[tuple[str, ...], ...] = ()
     removed: tuple[str, ...] = ()

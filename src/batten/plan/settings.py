@@ -133,6 +133,7 @@ class StackSettings:
     volume: str | None = None
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
     source: str = "inventory"
+    prefix: Literal["stack", "infisical"] = "stack"
 
     @classmethod
     def from_variables(

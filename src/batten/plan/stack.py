@@ -221,10 +221,10 @@ def _published(wanted: PublicPort, settings: StackSettings, capacity: Capacity) 
 
 
 def _foreign_address(wanted: PublicPort, settings: StackSettings, capacity: Capacity, address: str) -> BattenError:
-    private = wanted.publish_on == "private"
-    own = capacity.addresses if private else capacity.default_addresses or capacity.addresses
-    name = "digitalocean_vpc_address" if private else "stack_public_addresses"
-    value = f"one of {', '.join(own)}" if private else f"[{', '.join(map(json.dumps, own))}]"
+    private, alone = wanted.publish_on == "private", settings.prefix == "infisical"
+    own = capacity.addresses if private or alone else capacity.default_addresses or capacity.addresses
+    name = "digitalocean_vpc_address" if private else "infisical_address" if alone else "stack_public_addresses"
+    value = f"one of {', '.join(own)}" if private or alone else f"[{', '.join(map(json.dumps, own))}]"
     what = f"the host does not own the address {address}"
     return At(settings.source, name).error(what, f"write {name}: {value}")
 
@@ -258,6 +258,7 @@ def _stack(
         compose_profiles=tuple(sorted(settings.profiles)),
         services=services,
         networks={name: inputs.definition.networks.get(name, False) for name in sorted(used)},
+        closed=tuple(name for name in inputs.definition.closed if name in used),
         volumes=_volumes(settings, capacity, inputs.base, services, project),
         data_directory=settings.data,
         requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
@@ -407,7 +408,7 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                 "note",
                 settings.name,
                 f"not pinned by digest: {', '.join(loose)}",
-                "set stack_images to references with @sha256:...",
+                f"set {settings.prefix}_images to references with @sha256:...",
             )
         )
     return found

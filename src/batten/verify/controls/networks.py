@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan, StackPlan
 
 
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+
+
 @control("networks.attached", "The service is on the planned networks only")
 def attached(expected: ServicePlan, live: LiveContainer) -> Verdict:
     known = {network["Name"]: _short(network) for network in live.host.networks}
@@ -26,8 +29,9 @@ def default_bridge(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return fails("it is on docker0") if "bridge" in names else holds(", ".join(sorted(names)) or "none")
 
 
-@control("networks.internal", "Networks are internal as planned", scope="stack")
+@control("networks.internal", "Networks are internal, or have no way out, as planned", scope="stack")
 def internal(expected: StackPlan, live: LiveHost) -> Verdict:
+    """Without the engine's masquerading, the answers to what a container sends never find it (moby, bridge driver)."""
     found = {name: bool(network["Internal"]) for name, network in _of(expected, live)}
     wrong = [
         f"{name} is {_word(flag)}, planned {_word(expected.networks[name])}"
@@ -37,7 +41,12 @@ def internal(expected: StackPlan, live: LiveHost) -> Verdict:
     used = {name for service in expected.services.values() for name in service.networks}  # Compose makes no other
     missing = [f"{name} does not exist" for name in sorted(used) if name not in found]
     extra = [f"{name} is not planned" for name in found if name not in expected.networks]
-    problems = wrong + missing + extra
+    leaking = [
+        f"{name} has a way out, planned none"
+        for name, network in _of(expected, live)
+        if name in expected.closed and (network.get("Options") or {}).get(MASQUERADE) != "false"
+    ]
+    problems = wrong + missing + extra + leaking
     return (
         fails("; ".join(problems))
         if problems
