@@ -41,8 +41,13 @@ class Infisical:
         self.name = f"batten-infisical-{os.getpid()}-{next(_NUMBERS)}"
         self._more = more
         self._port: int | None = None
-        self._addresses = (f"198.51.{high}.{low}" for high in range(256) for low in range(1, 255))
+        self._asked = itertools.count(1)
         docker("network", "create", "--label", LABEL, self.name)
+
+    @property
+    def url(self) -> str:
+        """Where it answers, on loopback; another port after each start."""
+        return f"http://127.0.0.1:{self._address()}"
 
     def start(self) -> None:
         """All three, and wait until it answers."""
@@ -94,7 +99,7 @@ class Infisical:
         seconds: float = 40,
     ) -> Answer:
         """One request on a connection of its own, from an address of its own (the limits of 2024 are per address)."""
-        sent = {"Accept": "application/json", "X-Forwarded-For": next(self._addresses)}
+        sent = {"Accept": "application/json", "X-Forwarded-For": f"2001:db8::{next(self._asked):x}"}
         if body is not None:
             raw = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"

@@ -16,8 +16,9 @@ def _targets(of: tuple[images.Image, ...] = IMAGES) -> dict[str, dict[str, Any]]
     return targets
 
 
-def test_the_reference_stack_finds_every_image_in_the_registry() -> None:
-    services = yaml.safe_load((CHECKOUT / "compose/compose.yaml").read_text())["services"].values()
+@pytest.mark.parametrize("base", ["compose/compose.yaml", "compose/infisical/compose.yaml"])
+def test_the_stacks_find_every_image_in_the_registry(base: str) -> None:
+    services = yaml.safe_load((CHECKOUT / base).read_text())["services"].values()
     defaults = {re.sub(r"^\$\{\w+:-(.+)}$", r"\1", service["image"]) for service in services}
     assert defaults <= {image.name for image in IMAGES}
 
