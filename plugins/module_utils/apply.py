@@ -33,6 +33,7 @@ from .compose import version as compose_version
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
+from .postgres_roles import waits
 
 Payload = Mapping[str, Any]
 
@@ -147,7 +148,8 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     kept = _keep_up(paths, payload["plan"], options, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
     release.prune(paths, {result.release, *([good] if good else [])})
-    result.changed = bool(result.differences or result.actions or prepared or moved or kept or marked)
+    did = [one for one in result.actions if one["action"] != "wait"]
+    result.changed = bool(result.differences or did or prepared or moved or kept or marked)
     _audit(payload, paths, result, "done")
     return result
 
@@ -218,7 +220,8 @@ def _actor(
 
     def ensure_roles() -> None:
         for change in postgres.ensure(docker, payload["project"], spec or {}, paths):
-            result.actions.append({"service": where, "action": "ensure", "why": change, "seconds": 0.0})
+            action = "wait" if waits(change) else "ensure"
+            result.actions.append({"service": where, "action": action, "why": change, "seconds": 0.0})
 
     def dump(service: str) -> None:
         database = (payload["plan"]["services"].get(service) or {}).get("migrates")
