@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.batten.core.plugins.module_utils import delivery, generators
 from batten.errors import BattenError
-from batten.plan import Capacity, StackSettings, plan_stack, to_json
+from batten.plan import Capacity, StackSettings, plan, plan_stack, to_json
 from batten.plan.definition import Definition, ServiceDefinition, parse_definition
 from batten.plan.secrets import WRAPPER, values_of
 from batten.plan.stack import load_inputs
 from batten.render import release
+from batten.report import plan_text
 
 POSTGRES = {
     "service": "db",
@@ -382,3 +383,79 @@ def test_any_value_comes_out_of_the_environment_file_as_it_went_in(value: str) -
             [*words, "printenv", "KEY"], capture_output=True, check=True, env={"PATH": "/usr/bin:/bin"}
         )
     assert done.stdout == value.encode() + b"\n"
+
+
+# --- the reference stack
+
+
+def reference(**variables: Any) -> dict[str, Any]:
+    given = {"stack_name": "app", "stack_build": "host", "stack_profiles": ["auth", "observability"], **variables}
+    return payload(StackSettings.from_variables(given))
+
+
+MANAGED = {
+    "stack_target": "digitalocean",
+    "digitalocean_managed_postgres": True,
+    "digitalocean_postgres_host": "db.example.org",
+    "digitalocean_postgres_ca": "-----BEGIN CERTIFICATE-----",
+}
+
+
+def test_the_reference_stack_serves_tls_by_names_of_its_own() -> None:
+    services = reference()["plan"]["services"]
+    assert {name: each["tls"] for name, each in services.items() if each["tls"]} == {
+        "postgres": {"port": 5432, "protocol": "postgres", "certificate": "server.crt", "name": "postgres"},
+        "pgbouncer": {"port": 6432, "protocol": "postgres", "certificate": "server.crt", "name": "pgbouncer"},
+    }
+    for client in ("pgbouncer", "pgbouncer-exporter", "postgres-exporter", "api", "stack-auth"):
+        assert "tls_ca.crt" in services[client]["secrets"]
+
+
+def test_the_plan_says_for_people_how_secrets_are_rotated(tmp_path: Path) -> None:
+    secrets = {"a": {**ALNUM, "consumers": ["web"]}, "b": {"from": "x", "consumers": ["web", "job"]}}
+    text = plan_text(plan({"host": ([settings(tmp_path, {"secrets": secrets})], CAPACITY)}))
+    assert "secrets, by how they are rotated\n  provided: b\n  restart: a\n" in text
+
+
+def test_the_key_of_the_ca_is_in_no_file() -> None:
+    made = reference()["secrets"]
+    assert made["generate"]["tls_ca"]["generator"] == "ca"
+    sources = [source for each in made["deliveries"].values() for source in each["files"].values()]
+    assert not any(source == {"secret": "tls_ca"} or "${tls_ca" in source.get("template", "") for source in sources)
+
+
+def test_on_a_managed_postgresql_its_own_ca_counts() -> None:
+    made = reference(**MANAGED)
+    assert "postgres_tls" not in made["secrets"]["generate"]
+    assert [name for name, each in made["plan"]["services"].items() if each["tls"]] == ["pgbouncer"]
+    ini = made["files"]["pgbouncer"]["entries"]["pgbouncer.ini"]
+    assert "server_tls_ca_file = /etc/pgbouncer/ca.crt" in ini
+    assert ini.count("server_tls_sslmode = verify-full") == 1
+
+
+def test_no_connection_of_the_reference_stack_goes_without_tls_or_unchecked() -> None:
+    for made in (reference(), reference(**MANAGED)):
+        text = str(made["layers"][1:]) + str(made["secrets"]) + str(made["files"])
+        assert not any(f"sslmode={mode}" in text for mode in ("disable", "allow", "prefer", "require"))
+        assert "client_tls_sslmode = require" in made["files"]["pgbouncer"]["entries"]["pgbouncer.ini"]
+
+
+def test_the_proxys_certificate_can_be_given() -> None:
+    made = reference(stack_tls="provided", stack_domain="example.org")
+    caddy = made["plan"]["services"]["caddy"]
+    assert caddy["tls"] == {"port": 443, "protocol": "tls", "certificate": "site.crt", "name": None}
+    assert caddy["reload"][:2] == ["caddy", "reload"]
+    assert caddy["rotations"] == {"site_certificate": "provided", "site_key": "provided"}
+    assert "tls /run/secrets/site.crt /run/secrets/site.key" in made["files"]["caddy"]["entries"]["Caddyfile"]
+    assert "site_key" not in reference()["secrets"]["generate"]
+
+
+def test_nobody_is_asked_for_the_key_of_an_external_service_before_it_is_used() -> None:
+    key = "stack_auth_email_password"
+    assert key not in reference()["secrets"]["generate"]
+    consumers = {"stack-auth": {"variable": "STACK_EMAIL_PASSWORD"}}
+    made = reference(stack_secrets={key: {"generator": "provided", "consumers": consumers}})
+    assert made["secrets"]["generate"][key] == {"generator": "provided", "rotation": "provided"}
+    service = made["plan"]["services"]["stack-auth"]
+    assert service["entrypoint"][: len(WRAPPER)] == list(WRAPPER)
+    assert service["entrypoint"][len(WRAPPER)] == "/bin/bash"

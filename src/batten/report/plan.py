@@ -71,9 +71,20 @@ def _stack(stack: StackPlan) -> str:
     ]
     if tuned:
         lines += ["tuned to their limits", *tuned]
+    lines += _rotations(stack)
     if stack.removed:
         lines.append(f"not run here: {', '.join(stack.removed)}")
     return "\n".join(lines)
+
+
+def _rotations(stack: StackPlan) -> list[str]:
+    """How each secret is rotated, a line a kind."""
+    kinds: dict[str, set[str]] = {}
+    for service in stack.services.values():
+        for name, kind in service.rotations.items():
+            kinds.setdefault(kind, set()).add(name)
+    lines = [f"  {kind}: {', '.join(sorted(names))}" for kind, names in sorted(kinds.items())]
+    return ["secrets, by how they are rotated", *lines] if lines else []
 
 
 def _row(service: ServicePlan) -> tuple[str, ...]:
