@@ -37,7 +37,11 @@ DISTRO = {
     "ubuntu": ("docker.io", "docker-compose-v2"),
 }
 # docker.io only recommends iptables, without which no network can be made; https sources need ca-certificates.
-HELPERS = {"debian": ("ca-certificates", "iptables"), "redhat": ("ca-certificates", "iptables-nft")}
+# Keys and certificates of stacks are made by the program openssl.
+HELPERS = {
+    "debian": ("ca-certificates", "iptables", "openssl"),
+    "redhat": ("ca-certificates", "iptables-nft", "openssl"),
+}
 
 # What Docker's install pages say to remove first, and Microsoft's rebuild of the same programs.
 FOREIGN = (

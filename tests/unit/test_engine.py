@@ -15,7 +15,7 @@ from ansible_collections.batten.core.plugins.module_utils.engine_packages import
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 
 OPTIONS = engine.Options(source="distro", daemon=({"name": "live-restore", "value": True},))
-PACKAGES = ("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables")
+PACKAGES = ("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables", "openssl")
 INFO: dict[str, Any] = {
     "Containers": 0,
     "Images": 0,
@@ -64,7 +64,14 @@ def entries(**values: Any) -> tuple[dict[str, Any], ...]:
 def test_a_bare_host_gets_everything() -> None:
     plan = engine.compare(OPTIONS, BARE)
     assert plan.engine == "start"
-    assert plan.packages.install == ("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables")
+    assert plan.packages.install == (
+        "docker.io",
+        "docker-cli",
+        "docker-compose",
+        "ca-certificates",
+        "iptables",
+        "openssl",
+    )
     assert {one.name for one in plan.differences} >= {"docker.io", str(JOURNAL), str(UNIT), "/etc/docker/daemon.json"}
     assert engine.diff(plan, BARE)[0]["after_header"] == "/etc/docker/daemon.json"
 

@@ -117,7 +117,7 @@ def test_unsupported_systems_are_refused(release: str) -> None:
 
 def test_upstream_on_a_bare_host() -> None:
     found = plan(TRIXIE)
-    assert found.install == (*packages.UPSTREAM, "ca-certificates", "iptables")
+    assert found.install == (*packages.UPSTREAM, "ca-certificates", "iptables", "openssl")
     assert found.key == (packages.APT_KEY, "https://download.docker.com/linux/debian/gpg", packages.DEB_KEY)
     ((path, text),) = found.files
     assert path == packages.APT_SOURCE
@@ -134,9 +134,9 @@ def test_upstream_on_rhel_has_a_checked_repository() -> None:
 
 def test_nothing_to_do_when_all_is_there() -> None:
     (file, (_path, _url, key)) = packages.repository(TRIXIE, packages.UPSTREAM_URL, "amd64")
-    installed = having(*packages.UPSTREAM, "ca-certificates", "iptables")
+    installed = having(*packages.UPSTREAM, "ca-certificates", "iptables", "openssl")
     assert plan(TRIXIE, installed=installed, files=dict([file]), key_fingerprint=key) == PackagePlan()
-    distro = having("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables")
+    distro = having("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables", "openssl")
     assert plan(TRIXIE, "distro", installed=distro) == PackagePlan()
     assert plan(NOBLE, "preinstalled") == PackagePlan()
 
@@ -171,14 +171,14 @@ def test_version_prefixes(installed: str, wanted: str, same: bool) -> None:
 
 
 def test_another_version_is_installed_and_only_where_it_counts() -> None:
-    installed = having(*packages.UPSTREAM, "ca-certificates", "iptables")
+    installed = having(*packages.UPSTREAM, "ca-certificates", "iptables", "openssl")
     assert plan(TRIXIE, installed=installed, version="28.5").install == ()
     assert plan(TRIXIE, installed=installed, version="29").install == ("docker-ce=29", "docker-ce-cli=29")
 
 
 def test_holds() -> None:
     names = ("docker.io", "docker-cli", "docker-compose")
-    both = having("ca-certificates", "iptables")
+    both = having("ca-certificates", "iptables", "openssl")
     assert plan(TRIXIE, "distro", installed={**having(*names), **both}, hold=True).hold == names
     assert plan(TRIXIE, "distro", installed={**having(*names, held=True), **both}, hold=True).hold == ()
     assert plan(TRIXIE, "distro", installed={**having(*names, held=True), **both}).unhold == names
