@@ -145,7 +145,31 @@ def plan() -> dict[str, object]:
     return {"plan_seconds": ours, "inventory_seconds": theirs, "difference_seconds": round(ours - theirs, 2)}
 
 
-BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {"rerun": rerun, "cold": cold, "plan": plan}
+def secrets() -> dict[str, object]:
+    """Forty secrets and no change: the host's look at Infisical with all its deliveries, and the task around it."""
+    hosts.get("batten-demo")
+    more = {f"bench_{number}": {"generator": "password"} for number in range(40)}
+    given = ROOT / ".cache" / "bench" / "secrets.json"
+    given.parent.mkdir(parents=True, exist_ok=True)
+    given.write_text(
+        json.dumps(
+            {"stack_secrets": more, "stack_services": {"api": {"secrets": {name: {"secret": name} for name in more}}}}
+        )
+    )
+    words = (str(BIN / "ansible-playbook"), "playbooks/secrets.yml", "-i", str(DEMO), "-e", f"@{given}")
+    timed(*words)
+    ping = (str(BIN / "ansible"), "all", "-m", "ping", "-i", str(DEMO))
+    sync = ("docker", "exec", "batten-demo", "python3", "/usr/local/lib/batten/batten-host.pyz", "sync", "demo")
+    task, pinged, looked = medians(5, lambda: timed(*words), lambda: timed(*ping), lambda: timed(*sync))
+    return {"playbook_seconds": task, "ping_seconds": pinged, "on_the_host_seconds": looked}
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
+    "rerun": rerun,
+    "cold": cold,
+    "plan": plan,
+    "secrets": secrets,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

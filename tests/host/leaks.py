@@ -1,4 +1,4 @@
-"""Run on a host as root, `python3 - STACK`: where secret values of the stack are found but where they belong.
+"""Run on a host as root, `python3 - STACK...`: where secret values of stacks are found but where they belong.
 
 Prints one line for each, `NAME in PLACE`, never a value, and at the end how much was searched. Values are looked for as
 they are, URL-encoded, and in base64 at each of the three offsets that they may have in a longer text.
@@ -16,11 +16,17 @@ import sys
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-STACK = sys.argv[1]
-SECRETS = Path(f"/opt/batten/{STACK}/secrets")
+STACKS = sys.argv[1:]
 FOLDERS = ("/dev/shm", "/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/usr/local", "/var")
-PASSED = (str(SECRETS), "/var/lib/docker/overlay2", "/var/lib/docker/image", "/var/lib/apt", "/var/lib/dpkg")
+PASSED = (
+    *(f"/opt/batten/{stack}/secrets" for stack in STACKS),
+    "/var/lib/docker/overlay2",
+    "/var/lib/docker/image",
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+)
 LARGEST = 64 * 2**20
 
 
@@ -30,10 +36,24 @@ def output(*words: str) -> bytes:
 
 
 def values() -> Iterator[tuple[str, bytes]]:
-    sealed = f"/var/lib/batten/{STACK}/secrets.cred"
-    bundle = json.loads(output("systemd-creds", "decrypt", f"--name=batten-{STACK}", sealed, "-"))
-    for name, value in {**bundle["values"], "digest key": bundle["digest_key"]}.items():
-        yield name, value.encode()
+    for stack in STACKS:
+        bundle = unsealed(stack, "secrets", f"batten-{stack}")
+        # A certificate is no secret, and its user sends it to whoever connects.
+        own = {name: value for name, value in bundle["values"].items() if not value.startswith("-----BEGIN CERT")}
+        own |= {f"{name} (other)": other["value"] for name, other in bundle.get("others", {}).items()}
+        access = unsealed(stack, "infisical", f"batten-{stack}-infisical")
+        own |= {"digest key": bundle["digest_key"], "login to Infisical": access.get("client_secret", "")}
+        for name, value in own.items():
+            if value:
+                yield (name if len(STACKS) == 1 else f"{stack}/{name}"), value.encode()
+
+
+def unsealed(stack: str, kind: str, name: str) -> dict[str, Any]:
+    path = Path(f"/var/lib/batten/{stack}/{kind}.cred")
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(output("systemd-creds", "decrypt", f"--name={name}", str(path), "-"))
+    return found
 
 
 def encodings(value: bytes) -> Iterator[bytes]:
@@ -60,12 +80,15 @@ def places() -> Iterator[tuple[str, bytes]]:
     for kind in ("image", "network", "volume"):
         names = output("docker", kind, "ls", "-q").decode().split()
         yield f"docker {kind} inspect", output("docker", kind, "inspect", *names)
-    current = Path(f"/opt/batten/{STACK}/current")
-    layers = [layer["name"] for layer in json.loads((current / "release.json").read_text())["layers"]]
-    words = [word for name in layers for word in ("-f", str(current / name))]
-    merged = output("docker", "compose", "--env-file", str(current / "stack.env"), *words, "--profile", "*", "config")
-    assert b"services:" in merged, merged
-    yield "docker compose config", merged
+    for stack in STACKS:
+        current = Path(f"/opt/batten/{stack}/current")
+        layers = [layer["name"] for layer in json.loads((current / "release.json").read_text())["layers"]]
+        words = [word for name in layers for word in ("-f", str(current / name))]
+        merged = output(
+            "docker", "compose", "--env-file", str(current / "stack.env"), *words, "--profile", "*", "config"
+        )
+        assert b"services:" in merged, merged
+        yield f"docker compose config of {stack}", merged
     yield "the journal", output("journalctl", "--sync") + output("journalctl", "--no-pager", "--all", "-o", "export")
     for folder in FOLDERS:
         yield from files(folder, PASSED)
@@ -84,7 +107,9 @@ def files(folder: str, passed: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
 
 def processes() -> Iterator[tuple[str, str, bytes]]:
     """Yield name, service and bytes of every process's arguments and environment."""
-    services = {one["Id"]: one["Config"]["Labels"].get("com.docker.compose.service", "") for one in containers()}  # type: ignore[index]
+    labels = {one["Id"]: one["Config"]["Labels"] for one in containers()}  # type: ignore[index]
+    project, service = "com.docker.compose.project", "com.docker.compose.service"
+    services = {one: f"{has.get(project, '')}/secrets/{has.get(service, '')}" for one, has in labels.items()}
     for process in Path("/proc").glob("[0-9]*"):
         for part in ("cmdline", "environ"):
             try:
@@ -106,7 +131,7 @@ def main() -> None:
         count += 1
         # A service may hold its own: PostgreSQL's entrypoint reads the file into its environment.
         own = (
-            b"".join(path.read_bytes() for path in (SECRETS / service).glob("*"))
+            b"".join(path.read_bytes() for path in Path("/opt/batten", service).glob("*"))
             if service and "environ" in place
             else b""
         )

@@ -1,7 +1,8 @@
-"""Load on the reference stack, run on its host as root: `python3 - STACK DOMAIN FILE`.
+"""Load on the reference stack, run on its host as root: `python3 - STACK DOMAIN ADDRESS FILE`.
 
-Fifty requests a second to the api's deep check through the proxy, and pgbench through PgBouncer with the credentials
-that the api has at that moment, until FILE is gone. Prints one JSON document: how many there were, and what failed.
+Fifty requests a second through proxy, api and PgBouncer, each of which writes to the database; and pgbench through
+PgBouncer with the credentials that the api has at that moment, until FILE is gone. Prints one JSON document: how many
+there were, and what failed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-STACK, DOMAIN, GOES_ON = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+STACK, DOMAIN, ADDRESS, GOES_ON = sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])
 REQUESTS_A_SECOND = 50
 CLIENTS = 4
+VISIT = "INSERT INTO visits VALUES (random(), 1) ON CONFLICT (page) DO UPDATE SET count = visits.count + 1;"
 DSN = Path(f"/opt/batten/{STACK}/secrets/api/database_url")
 POSTGRES, PGBOUNCER = f"{STACK}-postgres-1", f"{STACK}-pgbouncer-1"
 
@@ -35,14 +37,13 @@ class Requests(threading.Thread):
     def run(self) -> None:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # Caddy's own authority
-        address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
         connection: Any = None
         while GOES_ON.exists():
             begun = time.monotonic()
             try:
                 if connection is None:
-                    connection = _Named(address, context)
-                connection.request("GET", "/health/deep", headers={"Host": DOMAIN})
+                    connection = _Named(ADDRESS, context)
+                connection.request("GET", "/", headers={"Host": DOMAIN})
                 answer = connection.getresponse()
                 body = answer.read()
                 if answer.status != 200:
@@ -84,8 +85,8 @@ class Transactions(threading.Thread):
             user, password = unquote(url.username or ""), unquote(url.password or "")
             self.users.add(user)
             script = (
-                "IFS= read -r PGPASSWORD; export PGPASSWORD; "
-                f"exec pgbench -n -h {host} -p 6432 -U {user} -c {CLIENTS} -j 1 -T 3 -b select-only app 2>&1"
+                f"IFS= read -r PGPASSWORD; export PGPASSWORD; f=$(mktemp); printf '%s\\n' \"{VISIT}\" >$f; "
+                f"exec pgbench -n -h {host} -p 6432 -U {user} -c {CLIENTS} -j 1 -T 3 -f $f app 2>&1"
             )
             done = subprocess.run(
                 ["docker", "exec", "-i", POSTGRES, "sh", "-c", script],

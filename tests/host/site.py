@@ -108,6 +108,11 @@ class Site:
         done = self.host.run(words, check=check)
         return done.stdout + done.stderr
 
+    def get(self, path: str) -> str:
+        """What the stack answers on its public port 80."""
+        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+        return self.host.run(["python3", "-c", program, f"http://{self.host.address}{path}"], check=False).stdout
+
     def lives(self, stack: str = "") -> dict[str, str]:
         """Return each service's container and the time of its start: equal lives are untouched containers."""
         project = f"--filter label=com.docker.compose.project={stack or self.stack}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -43,10 +44,12 @@ class Load:
     """The load of load.py, on the host."""
 
     def __init__(self, site: Site) -> None:
-        self.site = site
-        site.host.run("touch /run/load")
+        self.site, host = site, site.host
+        # A stream: the engine itself remembers 256 events, and every health check is some.
+        events = "docker events --filter event=die --filter event=health_status --format '{{json .}}' >/run/events"
+        host.run(f"touch /run/load; systemd-run -q --unit=watch-events sh -c {shlex.quote(events)}")
         self.process = subprocess.Popen(
-            ["docker", "exec", "-i", site.host.name, "python3", "-", site.stack, DOMAIN, "/run/load"],
+            ["docker", "exec", "-i", host.name, "python3", "-", site.stack, DOMAIN, host.address, "/run/load"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -54,7 +57,6 @@ class Load:
         assert self.process.stdin
         self.process.stdin.write(LOAD)
         self.process.stdin.close()
-        self.begun = time.time()
         time.sleep(3)
 
     def end(self) -> dict[str, Any]:
@@ -68,13 +70,10 @@ class Load:
 
     def away(self) -> dict[str, float]:
         """Return the seconds from a container's end until its service was healthy again, by ``project/service``."""
-        words = f"docker events --since {self.begun:.0f} --until {time.time() + 1:.0f} --format '{{{{json .}}}}'"
         ended: dict[str, float] = {}
         away: dict[str, float] = {}
-        for line in self.site.host.run(words).stdout.splitlines():
+        for line in self.site.host.run("systemctl stop watch-events; cat /run/events").stdout.splitlines():
             event = json.loads(line)
-            if event["Type"] != "container":
-                continue
             labels = event["Actor"]["Attributes"]
             name = f"{labels.get('com.docker.compose.project')}/{labels.get('com.docker.compose.service')}"
             at = event["timeNano"] / 1e9
