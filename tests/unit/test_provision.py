@@ -18,12 +18,14 @@ from ansible_collections.batten.core.plugins.module_utils import (
     infisical_http,
     organisation,
     provision,
+    sealing,
     systemd_creds,
 )
 from ansible_collections.batten.core.plugins.module_utils.access import Access
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import Client, Refused, Unreachable
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+from ansible_collections.batten.core.plugins.modules import infisical
 from tests.unit.fake_infisical import Fake, no
 from tests.unit.scripted_server import Asked, Say, serving
 
@@ -377,3 +379,61 @@ def test_a_slug_is_what_the_server_takes_and_its_own(stack: str) -> None:
     assert slug.replace("-", "").isalnum()
     assert slug == slug.lower()
     assert [slug == organisation.slug_of(other) for other in ("my-stack", "x" * 62)] == [False, False]
+
+
+# The module
+
+
+@pytest.fixture
+def run(host: Callable[[str], StackPaths], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return the module as a function of its parameters, on a host of its own."""
+    paths = host("module")
+    monkeypatch.setattr(infisical, "StackPaths", lambda stack: StackPaths(stack, paths.root))
+
+    def call(url: str, check: bool = False, **more: Any) -> dict[str, Any]:
+        given = {"stack": "infisical", "url": url, "email": SETTINGS.email, "organization": SETTINGS.organization}
+        remote = {"remote_url": "https://infisical.example", "remote_ca_secret": ""}
+        return infisical.run({**given, **remote, "enroll": [], "confirm": [], "timeout": 2.0, **more}, check)
+
+    return call
+
+
+def test_the_module_hands_a_host_elsewhere_what_only_that_host_can_open(
+    run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    there = StackPaths("shop", str(tmp_path / "there"))
+    wanted = {"stack": "shop", "host": "web9", "public_key": sealing.public_key(there)}
+    fake = Fake()
+    with in_process(fake) as url:
+        first = run(url, enroll=[wanted])
+        second = run(url, enroll=[wanted])
+        given = second["enrolled"][0]
+        confirmed = run(url, confirm=[{"stack": "shop", "host": "web9", "secret_id": given["secret_id"]}])
+        assert run(url)["changes"] == []
+    assert (first["initialized"], second["initialized"], second["level"]) == (False, True, "v4")
+    assert "web9: given a way to the secrets of stack shop" in first["changes"]
+    assert confirmed["changes"] == ["web9: its old way to the secrets of stack shop revoked"]
+    way = access.from_json(json.loads(sealing.unseal(there, given["sealed"])))
+    identity = next(one for one in fake.identities if one["name"] == "batten-shop-web9")
+    assert [one["value"] for one in fake.valid_secrets(identity["id"])] == [way.client_secret]
+    assert way.url == "https://infisical.example"
+    said = json.dumps([first, second, confirmed])
+    assert not [one["value"] for one in fake.secrets if one["value"] in said]
+    assert PASSWORD not in said
+
+
+def test_the_module_predicts_on_a_bare_host_and_on_a_new_server(run: Callable[..., dict[str, Any]]) -> None:
+    wanted = {"stack": "shop", "host": "web9", "public_key": "not looked at"}
+    expected = ["Infisical: set up, with organisation Example", "web9: given a way to the secrets of stack shop"]
+    bare = run("http://127.0.0.1:1", check=True, enroll=[wanted])
+    assert (bare["changes"], bare["level"], bare["enrolled"]) == (expected, "", [])
+    fake = Fake()
+    with in_process(fake) as url:
+        assert run(url, check=True, enroll=[wanted])["changes"] == expected
+    assert not fake.initialized
+
+
+def test_the_module_names_a_ca_that_is_not_there(run: Callable[..., dict[str, Any]]) -> None:
+    wanted = {"stack": "shop", "host": "web9", "public_key": "x"}
+    with in_process(Fake()) as url, pytest.raises(BattenError, match=r"there is no CA https_ca"):
+        run(url, enroll=[wanted], remote_ca_secret="https_ca")
