@@ -9,11 +9,14 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.host.site import Site
+from tests.host.underload import Load
 from tests.rig import base, hosts, registry
 
 ROOT = Path(__file__).parent.parent
@@ -162,6 +165,27 @@ def secrets() -> dict[str, object]:
     sync = ("docker", "exec", "batten-demo", "python3", "/usr/local/lib/batten/batten-host.pyz", "sync", "demo")
     task, pinged, looked = medians(5, lambda: timed(*words), lambda: timed(*ping), lambda: timed(*sync))
     return {"playbook_seconds": task, "ping_seconds": pinged, "on_the_host_seconds": looked}
+
+
+def rotate() -> dict[str, object]:
+    """Every rotatable secret at once, under load: what failed, and how long each service made anew was away."""
+    site = Site(
+        hosts.start("batten-bench-rotate", "base"),
+        Path(tempfile.mkdtemp(dir=ROOT / ".cache")),
+        stack_name="demo",
+        stack_domain="rotation.localhost",
+        stack_profiles=["observability", "auth"],
+        stack_images={"api": "batten/sample-api:1.0.0"},
+    )
+    try:
+        site.up()
+        load = Load(site)
+        rotated = site.batten("rotate", "--all")["hosts"][site.host.name]
+        found = load.end()
+    finally:
+        site.host.remove()
+    failed = {name: len(found.pop(name)) for name in ("failed_requests", "failed_transactions")}
+    return {**found, **failed, "rotated": {name: one["seconds"] for name, one in rotated.items()}}
 
 
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {

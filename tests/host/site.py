@@ -51,7 +51,7 @@ class Site:
         self.host, self.directory = host, directory
         daemon = [{"name": "registry-mirrors", "value": [registry.mirror_url()]}]
         self.variables = {"docker_source": "distro", "docker_daemon": daemon, **variables}
-        self.stack = str(variables["stack_name"])
+        self.stack, self.domain = str(variables["stack_name"]), str(variables.get("stack_domain", ""))
 
     @property
     def inventory(self) -> Path:
