@@ -19,6 +19,8 @@ from ansible_collections.batten.core.plugins.module_utils.paths import StackPath
 from ansible_collections.batten.core.plugins.module_utils.version import VERSION
 from batten.cli import restore as command
 from batten.errors import BattenError as ControllerError
+from batten.plan.model import BackupPlan
+from batten.plan.settings import StackSettings
 
 HEADER: dict[str, Any] = {
     "format": archive.FORMAT,
@@ -177,6 +179,33 @@ def test_the_newest_stay_and_other_stacks_are_none_of_ours(tmp_path: Path) -> No
         "shop-b-20261101T000000Z.age",
         "shop-b-20261101T000000Z.json",
     ]
+
+
+KEY = f"age1{'q' * 58}"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backup_recipient": "ssh-ed25519 AAAA"},
+        {"backup_recipient": f"age1{'b' * 58}"},
+        {"backup_directory": "/home/ann/backups"},
+        {"backup_directory": "/tmp"},
+        {"backup_directory": "backups"},
+        {"backup_schedule": "daily\nExecStart=/bin/false"},
+        {"backup_keep": 0},
+        {"backup_max_age": "soon"},
+    ],
+)
+def test_settings_of_backups_are_held_to_what_a_unit_can_do(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ControllerError, match=next(iter(wrong))):
+        StackSettings.from_variables({"stack_name": "shop", "backup_recipient": KEY, **wrong})
+
+
+def test_backups_are_off_without_a_key_and_daily_with_one() -> None:
+    assert StackSettings.from_variables({"stack_name": "shop", "backup_recipient": ""}).backup is None
+    plan = StackSettings.from_variables({"stack_name": "shop", "backup_recipient": KEY, "backup_max_age": "2h"}).backup
+    assert plan == BackupPlan(KEY, "/var/backups/batten", "daily", 14, 7200)
 
 
 def test_a_file_goes_to_its_host(tmp_path: Path) -> None:

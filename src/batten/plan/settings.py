@@ -50,6 +50,11 @@ PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digi
 _VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, or the absolute path of its mount")
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
 _RECIPIENT = schema.pattern(r"age1[02-9ac-hj-np-z]{58}", "an age public key, which age-keygen prints: age1...")
+# The unit that makes backups sees none of these, or a /tmp of its own (timers.py).
+_OUTSIDE = r"(?!/(home|root|tmp|var/tmp|run|usr|etc|boot|efi|dev|proc|sys)(/|$))"
+_BACKUPS = schema.pattern(
+    _OUTSIDE + r"/[A-Za-z0-9._/+@-]+", "an absolute path, not below /home, /root, /tmp or a system's"
+)
 _CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(7), such as daily or 03:30")
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
@@ -74,7 +79,7 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_reserve": schema.size,
     "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
-    "backup_directory": PATH,
+    "backup_directory": _BACKUPS,
     "backup_schedule": _CALENDAR,
     "backup_keep": schema.integer(1, 1000),
     "backup_max_age": _duration,
