@@ -196,6 +196,7 @@ install -m 0600 /dev/null /var/log/batten/audit.jsonl
 mkdir -p -m 0700 /var/lib/batten/small
 echo sealed | systemd-creds encrypt --with-key=host - /var/lib/batten/small/secrets.cred
 printf '{{"password": "%s"}}' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >/var/lib/batten/small/made.json
+printf '{{"at": "2026-11-01T00:00:00Z", "problem": "", "refused": {{}}}}' >/var/lib/batten/small/refreshed.json
 mkdir -p -m 0700 /var/backups/batten
 echo encrypted >/var/backups/batten/small-1.age
 printf '{{"stack": "small", "file": "small-1.age", "bytes": 10, "recipient": "%s",\n"verified": "%s"}}' \\

@@ -154,6 +154,7 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         },
         tls={(words[1], words[2]): _tls(body) for words, body in sections.items() if words[0] == "tls"},
         sealed={words[1]: _key_kind(body) for words, body in sections.items() if words[0] == "sealed"},
+        refreshed={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "refreshed"},
         made={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "made"},
         backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )

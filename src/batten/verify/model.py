@@ -173,7 +173,8 @@ class LiveHost:
     """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties.
 
     ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
-    a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name.
+    a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name,
+    ``refreshed`` what the last look at Infisical came to.
     """
 
     name: str
@@ -196,6 +197,7 @@ class LiveHost:
     certificates: Mapping[tuple[str, str], LiveCertificate | None]
     tls: Mapping[tuple[str, str], LiveTls]
     sealed: Mapping[str, str]
+    refreshed: Mapping[str, Mapping[str, Any]]
     made: Mapping[str, Mapping[str, str]]
 
     @cached_property

@@ -126,6 +126,8 @@ for argument in "$@"; do
     done
     section sealed "$stack" # the first 16 bytes, in base64, name the kind of key (systemd, src/shared/creds-util.h)
     quietly head -c 24 "/var/lib/batten/$stack/secrets.cred"
+    section refreshed "$stack"
+    quietly cat "/var/lib/batten/$stack/refreshed.json"
     section made "$stack"
     quietly cat "/var/lib/batten/$stack/made.json"
     stack=''

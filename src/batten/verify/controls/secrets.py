@@ -35,6 +35,18 @@ def at_rest(expected: StackPlan, live: LiveHost) -> Verdict:
     return fails("none" if kind else "none: the sealed values are not there")
 
 
+@control("secrets.refreshed", "The values in use are those of Infisical", scope="stack")
+def refreshed(expected: StackPlan, live: LiveHost) -> Verdict:
+    looked = live.refreshed.get(expected.name) or {}
+    if not looked:
+        return not_applicable("this host keeps the values of the stack alone")
+    if refused := sorted(looked.get("refused") or {}):
+        return fails(f"did not work as they are in Infisical, and the old ones are in use: {', '.join(refused)}")
+    if looked.get("problem"):
+        return fails(f"Infisical did not answer at the last look: {looked['problem']}")
+    return holds(f"looked at {looked.get('at')}")
+
+
 @control("secrets.age", "No value is older than its secret's `expires`", scope="stack")
 def age(expected: StackPlan, live: LiveHost) -> Verdict:
     if not expected.expires:
