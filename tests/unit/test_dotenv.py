@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batten import dotenv
+from batten.cli import main
 from batten.errors import BattenError
 
 # The examples of Compose's own documentation (env-file syntax), and what it is silent about.
@@ -71,11 +74,9 @@ def test_what_compose_refuses_names_the_line_and_no_value(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@given(st.text(st.characters(exclude_characters="\r\0", exclude_categories=("Cs",))))
+# A backslash before a quote is Compose's escape, so that a value with both cannot always be written.
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r\0\\")))
 def test_any_text_between_single_quotes_comes_back(value: str) -> None:
-    quoted = value.replace("\\", "\\\\") if value.endswith("\\") else value
-    if quoted != value or "\\'" in value or "\\\\" in value:
-        return  # a backslash before a quote is Compose's escape: such a value cannot be written plainly
     text = "VAR='" + value.replace("'", "\\'") + "'"
     assert dotenv.parse(text, ".env")[0].value == value
 
@@ -138,3 +139,24 @@ def test_two_values_for_one_secret_are_refused_without_showing_either() -> None:
 def test_nothing_that_prints_an_entry_shows_its_value() -> None:
     entries = dotenv.parse("DB_PASSWORD=hunter2", ".env")
     assert "hunter2" not in repr(entries) + repr(dotenv.assign(entries, RULES, DELIVERIES))
+
+
+def test_a_dry_run_names_lines_and_declarations_and_no_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("GREETING=hello\nSTRIPE_KEY='hunter2\nhunter3'\nMAIL_URL=smtp://me:hunter4@mail/\n")
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("stack: {hosts: {web1: {stack_name: shop}}}\n")
+    assert main(["secrets", "import", "-i", str(inventory), "--env-file", str(file), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for text in (
+        "STRIPE_KEY",
+        "2-3",
+        "mail_url_password (not declared yet)",
+        "generator: provided",
+        "nothing was touched",
+    ):
+        assert text in said
+    assert "hunter" not in said
+    assert "GREETING" not in said
