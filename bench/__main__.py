@@ -96,7 +96,9 @@ def _inventory(host: str) -> Path:
     """Return the demo's inventory for another host, made in a folder that git ignores."""
     folder = ROOT / ".cache" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "hosts.yml").write_text((DEMO / "hosts.yml").read_text().replace("batten-demo", host))
+    # By hand there is no Infisical either.
+    text = (DEMO / "hosts.yml").read_text().replace("batten-demo:", f"{host}:\n      infisical_mode: none")
+    (folder / "hosts.yml").write_text(text)
     link = folder / "group_vars"
     if not link.exists():
         link.symlink_to(DEMO / "group_vars")
@@ -127,7 +129,9 @@ compose() {
 compose up -d --wait postgres
 cd /opt/batten/demo/secrets
 docker exec -i demo-postgres-1 psql -U postgres <<SQL
-CREATE ROLE app LOGIN PASSWORD '$(cat api/database_password)';
+CREATE ROLE app;
+CREATE ROLE app_a LOGIN PASSWORD '$(sed -E 's,^[^:]*://[^:]*:([^@]*)@.*,\\1,' api/database_url)' IN ROLE app;
+ALTER ROLE app_a SET role = 'app';
 CREATE ROLE exporter LOGIN PASSWORD '$(cat postgres-exporter/password)' IN ROLE pg_monitor;
 CREATE DATABASE app OWNER app;
 SQL

@@ -7,10 +7,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batten import resources
 from batten.cli import note, print_json, up
 from batten.errors import BattenError
+
+if TYPE_CHECKING:
+    from batten.cli.progress import Summary
 
 HOST = "batten-demo"
 HTTPS_PORT = 8443
@@ -78,6 +82,7 @@ def _demo(args: argparse.Namespace, root: Path) -> int:
         print_json({"ok": True, "up": progress.summary.to_json(), "verify": report.to_json()})
         return report.exit_code
     print(text(report))
+    print(kept(progress.summary))
     print(guide(host.address, args.port, images.stand_ins()))
     return report.exit_code
 
@@ -98,12 +103,24 @@ def _agree(commands: list[str], *, yes: bool) -> None:
         raise BattenError("no engine, no demo", "batten demo", "start a Docker engine, or answer y")
 
 
+def kept(summary: Summary) -> str:
+    """Return where the stack's values are, as the step of the secrets told it."""
+    found = [step.result for step in summary.steps if "versions" in step.result]
+    if not found:
+        return "secrets   kept on the host alone"
+    values = len(found[0]["versions"])
+    return f"secrets   {values} values, all in Infisical beside the stack, each in memory where it is used"
+
+
 def guide(address: str, port: int, stand_ins: list[str]) -> str:
     """Return what to open and what to try, now that the demo's host runs."""
     return "\n".join(
         [
             f"open      https://{HOST}.localhost:{port}/ (Caddy's own authority: the browser warns)",
             f"          or https://{address}/ with the name {HOST}.localhost",
+            "look at   ./batten tunnel infisical -i inventories/demo (or grafana, prometheus)",
+            "          ./batten infisical admin -i inventories/demo shows the login",
+            "rotate    ./batten rotate -i inventories/demo --all",
             f"look in   docker exec -it {HOST} bash",
             f"break it  docker exec {HOST} docker kill demo-api-1",
             "repair    ansible-playbook site.yml -i inventories/demo, or ./batten up -i inventories/demo",
