@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     connection = one(of_inventory(args.inventory, args.limit, group), args.inventory)
     target = find(connection, args)
     port = args.port or _free_port(target.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ssh must not outlive us
     with contextlib.suppress(KeyboardInterrupt):
         if connection.kind == "ssh":
             _through_ssh(connection, target, port, args.json)
