@@ -9,11 +9,7 @@ from .paths import PROGRAM
 
 _MEMORY_MAX_BYTES = 384 * 1024 * 1024  # ours, and docker, compose or psql beside it
 
-# Both work with the engine and write below /opt, /var and /run; only one talks to Infisical, over the network.
-_SANDBOX = f"""\
-UMask=0077
-MemoryMax={_MEMORY_MAX_BYTES}
-TasksMax=128
+SANDBOX = """\
 NoNewPrivileges=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -27,6 +23,13 @@ ProtectControlGroups=yes
 PrivateTmp=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+"""
+"""For units that work with the engine and write below /opt, /var and /run."""
+
+_LIMITS = f"""\
+UMask=0077
+MemoryMax={_MEMORY_MAX_BYTES}
+TasksMax=128
 """
 SERVICES: Mapping[str, str] = {
     "backup": f"""\
@@ -47,7 +50,7 @@ RestartSec=10min
 Nice=10
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
 RestrictAddressFamilies=AF_UNIX
-{_SANDBOX}""",
+{_LIMITS}{SANDBOX}""",
     "sync": f"""\
 [Unit]
 Description=Changed secrets of stack %i to their consumers
@@ -59,7 +62,7 @@ Type=oneshot
 ExecStart=/usr/bin/python3 {PROGRAM} sync %i
 CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_KILL CAP_SYS_PTRACE
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-{_SANDBOX}""",
+{_LIMITS}{SANDBOX}""",
 }
 
 

@@ -73,22 +73,9 @@ ExecStop=/usr/bin/python3 {PROGRAM} shutdown %i
 SuccessExitStatus=3
 MemoryMax={MEMORY_MAX_BYTES}
 TasksMax=64
-NoNewPrivileges=yes
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_KILL
 RestrictAddressFamilies=AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-ProtectSystem=full
-ProtectHome=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-PrivateTmp=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
+{timers.SANDBOX}
 [Install]
 WantedBy=multi-user.target
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.host import site
 from tests.rig import hosts
 
 ROOT = Path(__file__).parents[2]
@@ -109,10 +109,7 @@ class Shop:
 
     def finish(self, process: subprocess.Popen[str]) -> Run:
         """Wait for a run and read what it said."""
-        output, _ = process.communicate(timeout=300)
-        begin = re.search(r"^\{$", output, re.MULTILINE)
-        assert begin, output
-        report, _ = json.JSONDecoder().raw_decode(output[begin.start() :])
+        report, output = site.read(process)
         result = report["plays"][0]["tasks"][-1]["hosts"][self.host.name]
         return Run(process.returncode, result, output)
 

@@ -132,10 +132,7 @@ class Site:
 
 def finished(process: subprocess.Popen[str], host: str) -> Run:
     """Wait for a playbook and read what it said."""
-    output, _ = process.communicate(timeout=600)
-    begin = re.search(r"^\{$", output, re.MULTILINE)
-    assert begin, output
-    report, _ = json.JSONDecoder().raw_decode(output[begin.start() :])
+    report, output = read(process)
     tasks = {
         task["task"]["name"]: task["hosts"][host]
         for play in report["plays"]
@@ -143,3 +140,12 @@ def finished(process: subprocess.Popen[str], host: str) -> Run:
         if host in task["hosts"]
     }
     return Run(process.returncode, tasks, output)
+
+
+def read(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
+    """Wait for a playbook; return what ansible.posix.json reported, and all that was printed."""
+    output, _ = process.communicate(timeout=600)
+    begin = re.search(r"^\{$", output, re.MULTILINE)
+    assert begin, output
+    report, _ = json.JSONDecoder().raw_decode(output[begin.start() :])
+    return report, output
