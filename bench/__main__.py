@@ -184,7 +184,7 @@ def rotate() -> dict[str, object]:
     try:
         site.up()
         load = Load(site)
-        rotated = site.batten("rotate", "--all")["hosts"][site.host.name]
+        rotated = site.batten("rotate", "--all")["hosts"][site.host.name]["stacks"]
         found = load.end()
     finally:
         site.host.remove()

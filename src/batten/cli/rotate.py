@@ -6,12 +6,15 @@ own login to it. Exit code 0 done, 1 something failed: then the old values are i
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batten.cli import inventory_argument, print_json
 from batten.errors import BattenError
 from batten.plan import schema
 from batten.plan.schema import At
+
+if TYPE_CHECKING:
+    from batten.cli.progress import Step
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,23 +31,30 @@ def run(args: argparse.Namespace) -> int:
     """Run ``batten rotate``."""
     from batten.cli import up
 
-    given = {"rotate_names": args.names, "rotate_everything": args.all}
-    if args.older_than:
-        given["rotate_older_than"] = round(schema.duration(args.older_than, At("--older-than")))
     if [bool(args.names), args.all, bool(args.older_than)].count(True) != 1:
         raise BattenError(
             "say which secrets to rotate, in one way",
             "batten rotate",
             "name them, or --all, or --older-than 90d; batten plan shows each service's secrets",
         )
+    given = {"rotate_names": args.names, "rotate_everything": args.all}
+    if args.older_than:
+        given["rotate_older_than"] = schema.days(args.older_than, At("--older-than")) * 86400
     args.diff = False
     code, progress = up.play("rotate", args, given)
     stacks = {step.host: step.result.get("stacks", {}) for step in progress.summary.steps}
     if args.json:
-        print_json({"ok": code == 0, "check": args.check, "hosts": stacks, **progress.summary.to_json()})
+        hosts = {step.host: _result(step) for step in progress.summary.steps}
+        print_json({"ok": code == 0, "check": args.check, "hosts": hosts, "messages": progress.summary.messages})
     else:
         print("\n".join(_lines(stacks, args.check)))
     return 1 if code else 0
+
+
+def _result(step: Step) -> dict[str, Any]:
+    """Return what came of one host, as ``--json`` prints it."""
+    failed = step.status in ("failed", "unreachable")
+    return {"stacks": step.result.get("stacks", {}), **({"error": step.result.get("msg")} if failed else {})}
 
 
 def _lines(hosts: dict[str, Any], check: bool) -> list[str]:

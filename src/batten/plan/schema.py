@@ -195,6 +195,14 @@ def duration(value: Any, at: At) -> float:
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
+def days(value: Any, at: At) -> int:
+    """Accept a number of days such as ``90d``."""
+    match = re.fullmatch(r"([1-9]\d{0,4})d", value) if isinstance(value, str) else None
+    if not match:
+        raise expected("a number of days such as 90d", value, at)
+    return int(match[1])
+
+
 def optional(check: Check) -> Check:
     """Accept what ``check`` accepts, or nothing."""
     return lambda value, at: None if value is None else check(value, at)

@@ -72,13 +72,6 @@ class Declaration:
     rotation: str | None = None
 
 
-def _days(value: Any, at: At) -> int:
-    match = re.fullmatch(r"([1-9]\d{0,4})d", value) if isinstance(value, str) else None
-    if not match:
-        raise schema.expected("a number of days such as 90d", value, at)
-    return int(match[1])
-
-
 def _regex(value: Any, at: At) -> str:
     text = schema.text(value, at)
     try:
@@ -142,7 +135,7 @@ _SECRET = Record(
         "consumers": _consumers,
         "delivery": _delivery,
         "rotation": _rotation,
-        "expires": _days,
+        "expires": schema.days,
     }
 )
 
