@@ -16,7 +16,7 @@ from tests.host import shop
 from tests.host.site import Site
 from tests.rig import hosts, images, registry
 
-HEALTH = 'test "$$(cat /run/secrets/token)" != broken && python -m api.probe http://127.0.0.1:8000/health'
+HEALTH = 'test "$(cat /run/secrets/token)" != broken && python -m api.probe http://127.0.0.1:8000/health'
 SERVICES = {
     "api": {
         "secrets": {"token": {"secret": "token"}, "note": {"secret": "note"}},
@@ -190,6 +190,30 @@ def test_a_generator_that_changes_under_a_value_is_refused(site: Site) -> None:
     assert "token" in refused.failed
     assert "mended" not in refused.output
     assert inside(site, "token") == "mended"
+
+
+def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(site: Site) -> None:
+    before = site.secret("token")
+    place = "/var/lib/batten/shop"
+    site.host.run(
+        f"cp -a {place} /run/kept && mount -t tmpfs -o size=96k none {place} && cp -a /run/kept/. {place} && "
+        f"dd if=/dev/zero of={place}/filler bs=4k 2>/dev/null; df {place}",
+        check=False,
+    )
+    try:
+        infisical(site, "update", {"token": "no-room-for-this"})
+        refused = site.run(playbook="playbooks/secrets.yml")
+        assert refused.code == 2
+        assert "No space left" in refused.failed
+        assert "df -h" in refused.failed
+        assert site.secret("token") == before
+        assert site.host.run(f"find {place} -name '.secrets*'").stdout == ""
+    finally:
+        site.host.run(f"umount {place}")
+    site.run(playbook="playbooks/secrets.yml")
+    assert inside(site, "token") == "no-room-for-this"
+    infisical(site, "update", {"token": before})
+    site.up()
 
 
 @pytest.mark.parametrize("how", ["stopped", "hanging", "without its database"])

@@ -83,7 +83,7 @@ def _run(argv: list[str]) -> int:
 
 def usage() -> str:
     """Return the text of ``batten --help``."""
-    lines = [f"  {verb:8} {what}" for verb, what in VERBS.items()]
+    lines = [f"  {verb:9} {what}" for verb, what in VERBS.items()]
     return "\n".join(
         ["usage: batten VERB [options]; batten VERB --help says which", "", *lines, "", "Every verb takes --json."]
     )
