@@ -197,7 +197,7 @@ def test_infisical_is_reached_from_its_host_or_through_its_proxy_alone(infisical
             for name, service in services.items()
             if service.get("ports")
         }
-        proxy = {"caddy": [("10.116.0.2", "8443", 8443)]} if https else {}
+        proxy = {"caddy": [("10.116.0.2", "8443", 443)]} if https else {}
         assert ports == {"infisical": [("127.0.0.1", "8222", 8080)], **proxy}, variant.name
         outward = {name for name, network in variant.merged["networks"].items() if not network.get("internal")}
         reaching = {name for name, service in services.items() if outward & set(service["networks"])}

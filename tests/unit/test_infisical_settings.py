@@ -210,7 +210,7 @@ def test_with_an_address_it_serves_others_with_a_certificate_for_it() -> None:
     host, findings = plan_host([own], Capacity(4 * GIB, 2, addresses=("10.0.0.2",)), inputs={STACK: inputs})
     caddy = host.stacks[STACK].services["caddy"]
     assert [(port.address, port.published) for port in caddy.ports] == [("10.0.0.2", 8443)]
-    assert caddy.secrets == ("https.crt", "https.key")
+    assert caddy.secrets == ("https.crt", "https.key", "https_ca.crt")
     assert caddy.reload
     assert inputs.definition.secrets["https"]["names"] == ("10.0.0.2",)
     assert inputs.definition.secrets["https"]["ca"] == "https_ca"

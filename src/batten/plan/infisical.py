@@ -212,7 +212,7 @@ def infisical_stack(
         own |= {
             "stack_profiles": ["https"],
             "stack_public_addresses": [settings.address],
-            "stack_secrets": {HTTPS_CA: {"generator": "ca"}, "https": certificate},
+            "stack_secrets": {HTTPS_CA: {"generator": "ca", "consumers": ["caddy"]}, "https": certificate},
         }
         services |= {
             STACK: {"ports": [loopback], "networks": ["host", "app", "data", "queue"], "environment": PROXIED},
