@@ -15,10 +15,10 @@ from typing import Any
 
 from . import atomic, delivery, generators, mounts, systemd_creds
 from .errors import BattenError
-from .lock import now
+from .lock import held, now
 from .paths import PROGRAM, StackPaths
 
-ENTERING, LEAVING = "entering", "leaving"
+ENTERING, LEAVING, RETIRING = "entering", "leaving", "retiring"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _KEY_BYTES = 32
 
@@ -26,7 +26,8 @@ _KEY_BYTES = 32
 @dataclass(frozen=True)
 class Other:
     """The second value of a secret that changes hands. ``phase`` is ENTERING, when what checks it has to accept it and
-    nobody uses it yet, or LEAVING, when it was the current one and somebody may still use it."""
+    nobody uses it yet; LEAVING, when it was the current one, and comes back if the new one does not work; or RETIRING,
+    when the new one has proven to work, and sessions of the old one may still be open."""
 
     value: str
     phase: str
@@ -186,11 +187,12 @@ def put(paths: StackPaths, given: Any) -> list[str]:
         isinstance(value, str) and value and _NAME.match(name) for name, value in given.items()
     ):
         raise BattenError("standard input is not {NAME: value}", "put", 'type: {"api_key": "..."} with non-empty texts')
-    bundle = load(paths)
-    changed = {name: value for name, value in given.items() if bundle.values.get(name) != value}
-    _refuse_fixed(paths, sorted(name for name in changed if name in bundle.values))
-    if changed:
-        save(paths, bundle.having(changed))
+    with held(paths.lock):
+        bundle = load(paths)
+        changed = {name: value for name, value in given.items() if bundle.values.get(name) != value}
+        _refuse_fixed(paths, sorted(name for name in changed if name in bundle.values))
+        if changed:
+            save(paths, bundle.having(changed))
     return sorted(changed)
 
 

@@ -24,6 +24,12 @@ from . import pki
 from .errors import BattenError
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
+# What the software of a kind of rotation can be given. A password that is not ASCII would need SASLprep (scram.py), and
+# a blank would end it in Redis's list of users, where the next word could be a rule.
+_TAKEN: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("postgres_role", "postgres", "pgbouncer"), (r"[ -~]+", "printable ASCII, as PostgreSQL needs it")),
+    "redis": (r"[A-Za-z0-9._~-]+", "of letters, digits and . _ ~ - alone, as Redis needs it"),
+}
 _KEY = r"\s*-----BEGIN (?:EC |RSA )?PRIVATE KEY-----[\s\S]+"
 # What a value of a generator looks like, where it has one form; a password may be any text.
 _FORMS: Mapping[str, tuple[str, str]] = {
@@ -121,6 +127,9 @@ def check(name: str, rule: Mapping[str, Any], value: str) -> None:
             "secrets",
             f"put the generator of {name} back, or declare the new one under another name",
         )
+    form, called = _TAKEN.get(str(rule.get("rotation")), (r"[\s\S]+", "there"))
+    if not re.fullmatch(form, value):
+        raise BattenError(f"the value of {name} is not {called}", "secrets", "give another one")
     if rule.get("format") and not re.fullmatch(rule["format"], value):
         raise BattenError(
             f"the value of {name} does not match its format", "secrets", f"give one that matches {rule['format']}"

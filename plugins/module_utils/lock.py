@@ -10,8 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import BattenError
+
+BRIEF_SECONDS = 120.0
+"""How long a run waits for one that is said to be brief: a timer's, which nobody has called for."""
+_PAUSE_SECONDS = 0.2
 
 
 class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
@@ -19,8 +24,11 @@ class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the lock ``path`` for the block. Raises :class:`Busy` naming the holder when it is taken."""
+def held(path: Path, brief: bool = False) -> Iterator[None]:
+    """Hold the lock ``path`` for the block. Raises :class:`Busy` naming the holder when it is taken.
+
+    ``brief`` is for what runs by itself: others wait for its end, at most :data:`BRIEF_SECONDS`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -31,16 +39,16 @@ def held(path: Path) -> Iterator[None]:
         status = os.fstat(handle)
         if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise _planted(path, f"it belongs to uid {status.st_uid}, or is no plain file")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Busy(
-                f"another run holds this stack ({_holder(path)})",
-                str(path),
-                "wait until it ends, then run the same command again",
-            ) from None
+        deadline = time.monotonic() + BRIEF_SECONDS
+        while not _taken(handle):
+            holder = _record(path)
+            if not holder.get("brief") or time.monotonic() > deadline:
+                who = f"pid {holder['pid']} since {holder['since']}" if holder else "its process is just starting"
+                fix = "wait until it ends, then run the same command again"
+                raise Busy(f"another run holds this stack ({who})", str(path), fix)
+            time.sleep(_PAUSE_SECONDS)
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": now()}).encode(), 0)
+        os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": now(), "brief": brief}).encode(), 0)
         yield
     finally:
         os.close(handle)
@@ -55,9 +63,18 @@ def _planted(path: Path, why: str) -> BattenError:
     return BattenError(f"the lock cannot be taken: {why}", str(path), f"see who made it: ls -l {path}; then: rm {path}")
 
 
-def _holder(path: Path) -> str:
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return what the holder wrote; nothing while it is just starting."""
     try:
         holder = json.loads(path.read_text())
-        return f"pid {holder['pid']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "its process is just starting"
+        return {"pid": holder["pid"], "since": holder["since"], "brief": holder.get("brief", False)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

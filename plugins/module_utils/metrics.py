@@ -38,4 +38,6 @@ def text(stack: str, found: Result, waiting: Mapping[str, int], at: float) -> st
 
 def write(paths: StackPaths, found: Result, waiting: Mapping[str, int]) -> None:
     """Write the metrics of a stack, for everyone to read."""
+    for place in (paths.metrics.parent.parent, paths.metrics.parent):  # whatever the umask of the timer's unit
+        atomic.make_directory(place, 0o755)
     atomic.write(paths.metrics, text(paths.stack, found, waiting, round(time.time())).encode(), 0o644)

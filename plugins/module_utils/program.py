@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"batten-host {options.verb}: {line}\n")
     except PermissionError as error:
         sys.stderr.write(f"batten-host {options.verb}: {error}. Run it as root\n")
+    except OSError as error:
+        sys.stderr.write(f"batten-host {options.verb}: {error}. See that the disk is not full: df -h; df -i\n")
     return 1
 
 
@@ -126,6 +128,17 @@ def _compare(paths: StackPaths) -> int:
 
 
 def _sync(paths: StackPaths) -> int:
+    from . import lock
+
+    try:
+        with lock.held(paths.lock, brief=True):
+            return _look(paths)
+    except lock.Busy as busy:  # the timer comes again
+        _say(f"left for the next time: {busy.what}")
+        return 0
+
+
+def _look(paths: StackPaths) -> int:
     from . import metrics, release, rotation, sync
     from .docker_api import Docker
 

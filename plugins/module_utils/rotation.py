@@ -1,7 +1,8 @@
 """A secret changes hands in three states of the bundle, each saved first and then applied like any release.
 
 1. *entering*: what checks the secret accepts the new value beside the old one; nobody uses it yet.
-2. *leaving*: the new value is the current one, its consumers have it; the old one is still accepted.
+2. *leaving*: the new value is the current one, its consumers get it; the old one is still accepted, and comes back if
+   they do not get healthy. When they did it is *retiring*, until the last session of its login role has ended.
 3. Only the new one is left.
 
 A run that is killed leaves one of these, and the next goes on from it. Secrets that only one value can be valid of at a
@@ -13,13 +14,15 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import apply, audit, credentials, generators, lock, postgres, release
-from .credentials import ENTERING, LEAVING, Bundle, Other
+from .credentials import ENTERING, LEAVING, RETIRING, Bundle, Other
 from .docker_api import Docker
 from .errors import BattenError
+from .infisical_http import Unreachable
 from .paths import StackPaths
 
 Rules = Mapping[str, Mapping[str, Any]]
@@ -74,6 +77,14 @@ def returned(bundle: Bundle, rules: Rules, at: str) -> Bundle:
     others = {name: Other(bundle.values[name], LEAVING) for name in old if kind(rules, name) in OVERLAPPING}
     kept = {name: other for name, other in bundle.others.items() if name not in old}
     return replace(bundle.having(old, at), others={**kept, **others}, users=_exchanged(bundle, rules, old))
+
+
+def proven(bundle: Bundle) -> Bundle:
+    """Return the bundle whose leaving values will not come back: the stack is healthy without them."""
+    others = {
+        name: Other(other.value, RETIRING) if other.phase == LEAVING else other for name, other in bundle.others.items()
+    }
+    return replace(bundle, others=others)
 
 
 def retired(bundle: Bundle, names: Collection[str]) -> Bundle:
@@ -138,7 +149,10 @@ def runs(paths: StackPaths) -> bool:
 
 @dataclass
 class Rotation:
-    """One stack whose secrets change hands. ``push`` stores values in Infisical and returns their versions."""
+    """One stack whose secrets change hands. ``push`` stores values in Infisical and returns their versions.
+
+    Whoever uses it holds the stack's lock, from before it is made: it reads the release that runs.
+    """
 
     docker: Docker
     paths: StackPaths
@@ -157,31 +171,27 @@ class Rotation:
 
     def rotate(self, names: Sequence[str]) -> Result:
         """Give each of ``names`` a new value; finish first what a killed run left. Raises :class:`Returned`."""
-        with lock.held(self.paths.lock):
-            begun = phase(credentials.load(self.paths), ENTERING)
-            self._finish()
-            bundle = credentials.load(self.paths)
-            new: dict[str, str] = {}
-            again = [name for name in names if name not in begun]  # a killed run of the same command has begun those
-            for name in generators.in_order({name: self.rules[name] for name in again}):
-                new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
-            self._change(new)
-            self.result.rotated = sorted(names)
+        begun = phase(credentials.load(self.paths), ENTERING)
+        self._finish()
+        bundle = credentials.load(self.paths)
+        new: dict[str, str] = {}
+        again = [name for name in names if name not in begun]  # a killed run of the same command has begun those
+        for name in generators.in_order({name: self.rules[name] for name in again}):
+            new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
+        self._change(new)
+        self.result.rotated = sorted(names)
         return self.result
 
     def adopt(self, new: Mapping[str, str]) -> Result:
         """Bring values that a person changed in Infisical to their consumers. Raises :class:`Returned`."""
-        with lock.held(self.paths.lock):
-            self._finish(but=new)
-            self._change(new)
-            self.result.rotated = sorted(new)
+        self._finish(but=new)
+        self._change(new)
+        self.result.rotated = sorted(new)
         return self.result
 
     def finish(self) -> Result:
         """Go on with what a killed run left, or what waited for sessions to end."""
-        if not credentials.load(self.paths).others:
-            return self.result
-        with lock.held(self.paths.lock):
+        if credentials.load(self.paths).others:
             self._finish(patience=0)
         return self.result
 
@@ -191,13 +201,15 @@ class Rotation:
             credentials.save(self.paths, retired(bundle, abandoned))
             bundle = credentials.load(self.paths)
         if phase(bundle, ENTERING):
-            self._converge()
+            self._accept()
             self._switch()
         elif phase(bundle, LEAVING):
             self._hold()
+        elif bundle.others:
+            self._converge()
         if bundle.others:
             self._retire(patience)
-            self.result.finished = sorted(bundle.others)
+            self.result.finished = sorted(set(bundle.others) - set(credentials.load(self.paths).others))
 
     def _change(self, new: Mapping[str, str]) -> None:
         if not new:
@@ -205,10 +217,22 @@ class Rotation:
         bundle = credentials.load(self.paths)
         credentials.save(self.paths, entering(bundle, new))
         if any(kind(self.rules, name) in OVERLAPPING for name in new):
-            with self._timed("accept"):
-                self._converge()
+            self._accept()
         self._switch()
         self._retire()
+
+    def _accept(self) -> None:
+        """Have servers accept the entering values too. Where that fails they are dropped: no run would get past it."""
+        try:
+            with self._timed("accept"):
+                self._converge()
+        except BattenError as failure:
+            bundle = credentials.load(self.paths)
+            names = phase(bundle, ENTERING)
+            credentials.save(self.paths, retired(bundle, names))
+            self._audit(names, "returned")
+            self._converge()
+            raise _returned_to_old(names, failure) from failure
 
     def _switch(self) -> None:
         bundle = credentials.load(self.paths)
@@ -226,37 +250,39 @@ class Rotation:
         except BattenError as failure:
             names = phase(credentials.load(self.paths), LEAVING)
             self._return(names)
-            words = f"{failure.what}\nThe old values are back: {', '.join(names)}"
-            raise Returned(words, failure.where, failure.fix) from failure
+            raise _returned_to_old(names, failure) from failure
+        credentials.save(self.paths, proven(credentials.load(self.paths)))
 
     def _return(self, names: Sequence[str]) -> None:
         bundle = returned(credentials.load(self.paths), self.rules, lock.now())
         credentials.save(self.paths, bundle)
         self._audit(names, "returned")
         self._converge()
+        credentials.save(self.paths, bundle := proven(bundle))
         if self.push:
-            versions = self.push({name: bundle.values[name] for name in names})
-            credentials.save(self.paths, replace(bundle, versions={**bundle.versions, **versions}))
+            with suppress(Unreachable):  # the next look stores them, for they are newer than what is there
+                versions = self.push({name: bundle.values[name] for name in names})
+                credentials.save(self.paths, replace(bundle, versions={**bundle.versions, **versions}))
         self._retire()
 
     def _retire(self, patience: float | None = None) -> None:
         """Drop what has left. A login role goes when its last session has ended, which may be after this run."""
         bundle = credentials.load(self.paths)
-        leaving = phase(bundle, LEAVING)
+        retiring = phase(bundle, RETIRING)
         with self._timed("retire"):
-            held = self._held(bundle, leaving, self.patience if patience is None else patience)
-            gone = [name for name in leaving if name not in held]
+            held = self._held(bundle, retiring, self.patience if patience is None else patience)
+            gone = [name for name in retiring if name not in held]
             if gone:
                 credentials.save(self.paths, retired(bundle, gone))
             if any(kind(self.rules, name) in OVERLAPPING for name in gone):
                 self._converge()
         self._audit(gone, "done")
 
-    def _held(self, bundle: Bundle, leaving: Sequence[str], patience: float) -> set[str]:
+    def _held(self, bundle: Bundle, retiring: Sequence[str], patience: float) -> set[str]:
         """Return the names whose old login role still has sessions after ``patience`` seconds at most."""
         old = {
             name: credentials.accounts(bundle, name, self.rules[name]["role"])[1][0]
-            for name in leaving
+            for name in retiring
             if kind(self.rules, name) == "postgres_role"
         }
         deadline = time.monotonic() + patience
@@ -271,7 +297,8 @@ class Rotation:
         return {name for name, role in old.items() if role in self.result.waiting}
 
     def _converge(self) -> None:
-        done = apply.converge(self.payload, apply.Options(), self.docker, self.paths)
+        # Units are no matter of secrets, and the timer's own may not write them.
+        done = apply.converge(self.payload, apply.Options(manage_units=False), self.docker, self.paths)
         self.result.actions += done.actions
 
     def _timed(self, state: str) -> _Timed:
@@ -280,6 +307,11 @@ class Rotation:
     def _audit(self, names: Iterable[str], outcome: str) -> None:
         common = {"stack": self.paths.stack, "scope": "secret", "action": "rotate", "result": outcome}
         audit.append(self.paths.audit, [{**common, "service": name} for name in names])
+
+
+def _returned_to_old(names: Sequence[str], failure: BattenError) -> Returned:
+    words = f"{failure.what}\nThe old values are back: {', '.join(names)}"
+    return Returned(words, failure.where, failure.fix)
 
 
 class _Timed:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from . import access, credentials, provision, release, sync
+from . import access, credentials, lock, provision, release, sync
 from .docker_api import Docker
 from .errors import BattenError
 from .infisical import Client
@@ -46,18 +47,21 @@ def rotate(
         here.append(INFISICAL)
     elif any(name.startswith(f"{INFISICAL}/") for name in wanted.names):
         raise BattenError("no Infisical runs on this host", "rotate", "rotate on the host that runs it")
-    turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name)), say) for name in here}
-    names = {
-        name: chosen(turn.rules, credentials.load(turn.paths), wanted.of(name), wanted.everything, wanted.older_than)
-        for name, turn in turns.items()
-    }
-    if check:
-        return {name: Result(rotated=names[name]).to_json() for name in here}
-    found = {name: turn.rotate(names[name]).to_json() for name, turn in turns.items()}
-    if IDENTITY in wanted.names or (wanted.everything and INFISICAL in here):
-        _new_login(StackPaths(stack), wanted.host, local=INFISICAL in here)
-        found[stack]["rotated"].append(IDENTITY)
-    return found
+    with ExitStack() as locks:
+        for name in here if not check else ():
+            locks.enter_context(lock.held(StackPaths(name).lock))
+        turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name)), say) for name in here}
+        names = {
+            name: chosen(one.rules, credentials.load(one.paths), wanted.of(name), wanted.everything, wanted.older_than)
+            for name, one in turns.items()
+        }
+        if check:
+            return {name: Result(rotated=names[name]).to_json() for name in here}
+        found = {name: one.rotate(names[name]).to_json() for name, one in turns.items()}
+        if IDENTITY in wanted.names or (wanted.everything and INFISICAL in here):
+            _new_login(StackPaths(stack), wanted.host, local=INFISICAL in here)
+            found[stack]["rotated"].append(IDENTITY)
+        return found
 
 
 def _push(paths: StackPaths) -> Callable[..., dict[str, int]] | None:

@@ -87,11 +87,12 @@ refused:
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, program, sync
+from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, lock, program, sync
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
@@ -111,7 +112,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = converge(module.params, module.check_mode)
+        paths = StackPaths(module.params["stack"])
+        with nullcontext() if module.check_mode else lock.held(paths.lock):
+            result = converge(module.params, module.check_mode)
     except BattenError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

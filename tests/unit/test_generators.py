@@ -119,3 +119,19 @@ def test_a_value_of_another_kind_is_refused_and_not_shown(rule: dict[str, str], 
     with pytest.raises(BattenError, match=what) as caught:
         generators.check("it", rule, "S3cret!")
     assert "S3cret!" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "value"),
+    [
+        ("postgres_role", "p\u00e4ss"),
+        ("postgres", "two\nlines"),
+        ("redis", "x nopass"),
+        ("redis", "x\nuser evil on"),
+        ("", ""),
+    ],
+)
+def test_a_value_that_its_software_cannot_take_is_refused_before_it_is_tried(rotation: str, value: str) -> None:
+    with pytest.raises(BattenError, match="the value of word is not") as caught:
+        generators.check("word", {"generator": "password", "rotation": rotation}, value)
+    assert not value or value not in str(caught.value)

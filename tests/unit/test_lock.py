@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,22 @@ def test_one_run_at_a_time_and_a_lock_left_behind_is_no_lock(tmp_path: Path) -> 
         pytest.fail("both hold it")
     with lock.held(path):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_waits_for_one_that_nobody_has_called_for(tmp_path: Path) -> None:
+    path, begun = tmp_path / "batten-app.lock", threading.Event()
+
+    def by_timer() -> None:
+        with lock.held(path, brief=True):
+            begun.set()
+            time.sleep(0.5)
+
+    timer = threading.Thread(target=by_timer)
+    timer.start()
+    begun.wait()
+    with lock.held(path):
+        assert not timer.join(1)
+        assert not timer.is_alive()
 
 
 @pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])

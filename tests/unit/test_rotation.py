@@ -19,6 +19,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
 )
 from ansible_collections.batten.core.plugins.module_utils.credentials import Bundle, Other
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.infisical_http import Unreachable
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 RULES: dict[str, dict[str, Any]] = {
@@ -173,12 +174,57 @@ def test_killed_while_it_goes_back_it_still_goes_back(world: World, paths: Stack
 def test_a_role_with_sessions_stays_until_they_have_ended(world: World, paths: StackPaths) -> None:
     world.sessions = {"app_a": 2}
     assert turn(world, paths).rotate(["app"]).waiting == {"app_a": 2}
-    assert world.saved.others["app"] == Other("p1", credentials.LEAVING)
+    assert world.saved.others["app"] == Other("p1", credentials.RETIRING)
     assert ("app_a", "p1") in world.accepted["app"]
+    assert turn(world, paths).finish().finished == []
     world.sessions = {}
     assert turn(world, paths).finish().finished == ["app"]
     assert not world.saved.others
     assert world.accepted["app"] == {("app_b", world.saved.values["app"])}
+
+
+def test_a_value_that_has_proven_to_work_stays_when_something_else_fails_later(world: World, paths: StackPaths) -> None:
+    world.sessions = {"app_a": 1}
+    turn(world, paths).rotate(["app"])
+    new = world.saved.values["app"]
+    world.bad = {FIRST["token"]}  # a service fails for a reason of its own
+    with pytest.raises(BattenError, match="api did not get healthy") as caught:
+        turn(world, paths).finish()
+    assert not isinstance(caught.value, rotation.Returned)
+    assert (world.saved.values["app"], world.remote["app"]) == (new, new)
+    world.bad = set()
+    world.sessions = {}
+    turn(world, paths).finish()
+    assert world.used["app"] == ("app_b", new)
+
+
+def test_a_value_that_no_server_takes_is_dropped(
+    world: World, paths: StackPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def converge(*_: Any) -> Any:
+        if "a b" in (other.value for other in world.saved.others.values()):
+            raise BattenError("ACL file has errors", "service redis", "see its log")
+        return world.converge()
+
+    monkeypatch.setattr(apply, "converge", converge)
+    with pytest.raises(rotation.Returned, match="ACL file has errors"):
+        turn(world, paths).adopt({"cache": "a b"})
+    assert world.saved.values == FIRST
+    assert not world.saved.others
+    turn(world, paths).rotate(["cache"])
+
+
+def test_old_values_are_back_though_infisical_went_away(world: World, paths: StackPaths) -> None:
+    def push(values: Mapping[str, str]) -> dict[str, int]:
+        if "new" in values.values():
+            return {"app": 2}
+        raise Unreachable("Infisical gives no answer", "http://127.0.0.1:8222", "run again")
+
+    world.bad = {"new"}
+    with pytest.raises(rotation.Returned, match="old values are back"):
+        rotation.Rotation(None, paths, push, patience=0).adopt({"app": "new"})  # type: ignore[arg-type]
+    assert world.used["app"] == ("app_a", "p1")
+    assert not world.saved.others
 
 
 @pytest.mark.parametrize(
