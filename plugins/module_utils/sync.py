@@ -5,11 +5,14 @@ Without an answer from Infisical the sealed copies are as good as before: a run 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import access, atomic, credentials, generators, provision, rotation, store
+from . import access, atomic, credentials, generators, lock, provision, rotation, store
 from .credentials import Bundle
 from .docker_api import Docker
 from .errors import BattenError
@@ -80,7 +83,7 @@ def enroll(paths: StackPaths, host: str, url: str, check: bool) -> list[str]:
         return []
     if check:
         return [f"login of {host} to Infisical: made"]
-    with Client(url) as client:
+    with lock.held(LOCAL.lock), Client(url) as client:
         return provision.ensure(LOCAL, client, paths.stack, host, None, lambda new: access.save(paths, new))
 
 
@@ -109,10 +112,12 @@ class Sync:
         """
         state = atomic.read_json(self.paths.refreshed, {})
         self.result.refused = dict(state.get("refused", {}))
-        complete = set(store.names(self.rules)) <= set(self._bundle().values)
+        bundle = self._bundle()
+        complete = set(store.names(self.rules)) <= set(bundle.values)
+        compared = complete and state.get("of") == _sum(bundle)  # else it says nothing of the values that we have now
         try:
             if self.vault:
-                listing = self.vault.listing(str(state.get("etag", "")) if complete else "")
+                listing = self.vault.listing(str(state.get("etag", "")) if compared else "")
                 if listing is not None:  # None: nothing has changed there, nor is anything missing here
                     self._reconcile(self.vault, listing)
             self.result.changes += self._renew()
@@ -123,7 +128,8 @@ class Sync:
                 raise
             self.result.stale = error.what
             if not self.check:
-                atomic.write_json(self.paths.refreshed, {**state, "problem": error.what})
+                state = {**state, "refused": self.result.refused, "problem": error.what}
+                atomic.write_json(self.paths.refreshed, state)
         versions = self._bundle().versions
         self.result.versions = {name: versions[name] for name in store.names(self.rules) if name in versions}
         return self.result
@@ -217,7 +223,10 @@ class Sync:
         return [f"{name}: renewed" for name in due]
 
     def _remember(self, vault: Vault) -> None:
-        """Keep what is there now, so that the next look is a question whether anything has changed."""
+        """Keep what is there now, so that the next look is a question whether anything has changed.
+
+        What came in the meantime, of a person who goes on typing, is for the next look.
+        """
         listing = None if self.check else vault.listing()
         if listing is None:
             return
@@ -227,8 +236,16 @@ class Sync:
             credentials.save(self.paths, known)
         there = {name: stored.version for name, stored in listing.secrets.items()}
         self.result.refused = {name: at for name, at in self.result.refused.items() if there.get(name) == at}
-        state = {"at": now(), "etag": listing.etag, "refused": self.result.refused, "problem": ""}
+        left = store.compare(self.rules, known, listing.secrets, self.result.refused)
+        etag = listing.etag if left == store.Outcome() else ""
+        state = {"at": now(), "etag": etag, "of": _sum(known), "refused": self.result.refused, "problem": ""}
         atomic.write_json(self.paths.refreshed, state)
+
+
+def _sum(bundle: Bundle) -> str:
+    """Return what tells of other values and of nothing else."""
+    text = json.dumps(dict(bundle.values), sort_keys=True)
+    return hmac.new(bundle.digest_key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _with_versions(bundle: Bundle, listing: Listing) -> Bundle:

@@ -212,6 +212,48 @@ def test_what_does_not_work_is_remembered_until_it_changes(
     assert credentials.load(paths).values["token"] == "50da"
 
 
+def test_what_is_newer_here_is_stored_though_nothing_has_changed_there(paths: StackPaths, vault: Vault) -> None:
+    look(paths, vault)
+    credentials.put(paths, {"token": "cafe"})
+    assert look(paths, vault).changes == ["token: updated in Infisical"]
+    assert vault.stored["token"].value == "cafe"
+    vault.asked.clear()
+    assert look(paths, vault).changes == []
+    assert vault.asked[0] != ""
+
+
+def test_what_a_person_types_during_a_look_is_for_the_next(
+    paths: StackPaths, vault: Vault, running: type[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt(self: Running, new: Mapping[str, str]) -> rotation.Result:
+        if "token" in new:
+            vault.type("password", "typed meanwhile")
+        credentials.save(self.paths, credentials.load(self.paths).having(new))
+        return rotation.Result(rotated=sorted(new))
+
+    look(paths, vault)
+    monkeypatch.setattr(Running, "adopt", adopt)
+    vault.type("token", "cafe")
+    assert look(paths, vault).changes == ["token: changed in Infisical"]
+    assert look(paths, vault).changes == ["password: changed in Infisical"]
+    assert credentials.load(paths).values["password"] == "typed meanwhile"
+
+
+def test_what_does_not_work_is_remembered_also_when_infisical_goes_away(
+    paths: StackPaths, vault: Vault, running: type[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt(self: Running, new: Mapping[str, str]) -> rotation.Result:
+        vault.answers = False
+        raise rotation.Returned("api did not get healthy", "", "see its log")
+
+    look(paths, vault)
+    monkeypatch.setattr(Running, "adopt", adopt)
+    vault.type("token", "bad0")
+    assert look(paths, vault).refused == {"token": 2}
+    vault.answers = True
+    assert look(paths, vault).changes == []
+
+
 def test_metrics_tell_what_is_refused_and_what_waits() -> None:
     written = text("demo", sync.Result(refused={"token": 2}, stale="no answer"), {"app_a": 3}, 1.0)
     assert 'batten_secret_refused{stack="demo",name="token"} 1\n' in written
