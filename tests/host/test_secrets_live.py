@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.host import shop
-from tests.host.site import Site
+from tests.host.site import Run, Site
 from tests.rig import hosts, images, registry
 
 HEALTH = 'test "$(cat /run/secrets/token)" != broken && python -m api.probe http://127.0.0.1:8000/health'
@@ -75,6 +75,11 @@ def infisical(site: Site, verb: str = "", given: Any = None) -> dict[str, str]:
     done = site.host.run(["python3", "-c", PERSON], stdin=json.dumps([verb, given]))
     found: dict[str, str] = json.loads(done.stdout)
     return found
+
+
+def secrets(site: Site, **variables: Any) -> Run:
+    """Run what site.yml runs for the secrets alone."""
+    return site.run(playbook="playbooks/secrets.yml", **variables)
 
 
 LEAKS = (Path(__file__).parent / "leaks.py").read_text()
@@ -149,19 +154,18 @@ def test_a_value_that_does_not_work_goes_back_and_is_not_tried_again(site: Site)
     assert "token: does not work here as it is in Infisical" in said
     assert inside(site, "token") == "typed-by-a-person"
     assert site.program("sync") == ""
-    run = site.up()
-    assert run.task("stack's secrets")["refused"] == {"token": 3}
+    assert secrets(site).task("stack's secrets")["refused"] == {"token": 3}
     metrics = site.host.run("cat /run/batten/metrics/shop.prom").stdout
     assert 'batten_secret_refused{stack="shop",name="token"} 1' in metrics
     infisical(site, "update", {"token": "mended"})
     site.program("sync")
     assert inside(site, "token") == "mended"
-    assert site.run().changed == []
+    assert secrets(site).changed == []
 
 
 def test_a_secret_deleted_by_mistake_is_put_back_and_said(site: Site) -> None:
     infisical(site, "delete", ["token"])
-    run = site.up()
+    run = secrets(site)
     assert "token: gone from Infisical, put back from this host's copy" in run.task("stack's secrets")["changes"]
     assert infisical(site)["token"] == "mended"
 
@@ -169,7 +173,7 @@ def test_a_secret_deleted_by_mistake_is_put_back_and_said(site: Site) -> None:
 def test_copies_lost_on_the_host_come_back_from_infisical(site: Site) -> None:
     before = site.secret("db_password")
     site.host.run("rm /var/lib/batten/shop/secrets.cred")
-    site.up()
+    secrets(site)
     assert site.secret("db_password") == before
 
 
@@ -177,16 +181,16 @@ def test_what_neither_has_any_more_is_refused_with_the_way_out(site: Site) -> No
     before = site.secret("db_password")
     site.host.run("cp -p /var/lib/batten/shop/secrets.cred /run/kept.cred; rm /var/lib/batten/shop/secrets.cred")
     infisical(site, "delete", ["db_password"])
-    refused = site.run()
+    refused = secrets(site)
     assert "neither Infisical nor this host has db_password any more" in refused.failed
     assert "batten restore" in refused.failed
     site.host.run("mv /run/kept.cred /var/lib/batten/shop/secrets.cred")
-    site.up()
+    secrets(site)
     assert infisical(site)["db_password"] == before
 
 
 def test_a_generator_that_changes_under_a_value_is_refused(site: Site) -> None:
-    refused = site.run(stack_secrets={**SECRETS, "token": {"generator": "uuid"}})
+    refused = secrets(site, stack_secrets={**SECRETS, "token": {"generator": "uuid"}})
     assert "token" in refused.failed
     assert "mended" not in refused.output
     assert inside(site, "token") == "mended"
@@ -202,7 +206,7 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(site: Site) -
     )
     try:
         infisical(site, "update", {"token": "no-room-for-this"})
-        refused = site.run(playbook="playbooks/secrets.yml")
+        refused = secrets(site)
         assert refused.code == 2
         assert "No space left" in refused.failed
         assert "df -h" in refused.failed
@@ -210,10 +214,10 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(site: Site) -
         assert site.host.run(f"find {place} -name '.secrets*'").stdout == ""
     finally:
         site.host.run(f"umount {place}")
-    site.run(playbook="playbooks/secrets.yml")
+    secrets(site)
     assert inside(site, "token") == "no-room-for-this"
     infisical(site, "update", {"token": before})
-    site.up()
+    site.program("sync")
 
 
 @pytest.mark.parametrize("how", ["stopped", "hanging", "without its database"])
@@ -225,7 +229,7 @@ def test_without_infisical_the_rest_of_the_run_goes_on(site: Site, how: str) -> 
         "without its database": {"containers": ("db",)},
     }[how]
     with stopped(site, *what.pop("containers"), **what):
-        run = site.run(playbook="playbooks/secrets.yml")
+        run = secrets(site)
         assert run.code == 0, run.failed
         assert run.task("stack's secrets")["stale"]
         assert "were not refreshed" in run.output
@@ -233,7 +237,7 @@ def test_without_infisical_the_rest_of_the_run_goes_on(site: Site, how: str) -> 
         assert "not refreshed" in said
         assert 'batten_secrets_stale{stack="shop"} 1' in site.host.run("cat /run/batten/metrics/shop.prom").stdout
     assert site.lives() == before
-    assert not site.run(playbook="playbooks/secrets.yml").task("stack's secrets")["stale"]
+    assert not secrets(site).task("stack's secrets")["stale"]
 
 
 def test_a_revoked_login_is_one_clear_error_and_everything_runs_on(site: Site) -> None:
@@ -243,13 +247,13 @@ def test_a_revoked_login_is_one_clear_error_and_everything_runs_on(site: Site) -
     site.batten("rotate", "infisical_identity")
     site.host.run("cp -p /var/lib/batten/shop/infisical.cred /run/new.cred")
     site.host.run("cp -p /run/kept.cred /var/lib/batten/shop/infisical.cred")
-    refused = site.run(playbook="playbooks/secrets.yml")
+    refused = secrets(site)
     assert refused.code == 2
     assert "Infisical" in refused.failed
     assert "fix:" in refused.failed
     assert site.lives() == before
     site.host.run("cp -p /run/new.cred /var/lib/batten/shop/infisical.cred; rm /run/new.cred /run/kept.cred")
-    assert site.run(playbook="playbooks/secrets.yml").code == 0
+    assert secrets(site).code == 0
 
 
 def test_an_infisical_that_exists_already(site: Site) -> None:
@@ -264,14 +268,14 @@ def test_an_infisical_that_exists_already(site: Site) -> None:
     }
     right = {**external, "infisical_client_secret": known["client_secret"]}
     before = site.lives()
-    assert site.run(playbook="playbooks/secrets.yml", **right).changed == []
-    wrong = site.run(playbook="playbooks/secrets.yml", **external, infisical_client_secret="wrong")
+    assert secrets(site, **right).changed == []
+    wrong = secrets(site, **external, infisical_client_secret="wrong")
     assert wrong.code == 2
     assert "fix:" in wrong.failed
     assert known["client_secret"] not in wrong.output
-    assert site.run(playbook="playbooks/secrets.yml", **right).code == 0
+    assert secrets(site, **right).code == 0
     assert site.lives() == before
-    plain = site.run(playbook="playbooks/secrets.yml", **{**right, "infisical_url": "http://192.0.2.1:8080"})
+    plain = secrets(site, **{**right, "infisical_url": "http://192.0.2.1:8080"})
     assert "plain HTTP" in plain.failed
 
 
@@ -297,12 +301,8 @@ def test_a_rotation_killed_at_any_time_leaves_the_stack_working_and_is_finished_
     killed = 0
     for pause in (0.2, 0.8, 1.6, 2.6, 4.0):
         run = site.start(playbook="playbooks/rotate.yml", **names)
-        busy = "p=$(pgrep -f 'AnsiballZ_rotate|ansible_module_rotate|batten.core.plugins.modules.rotate' | tail -1)"
-        done = site.host.run(
-            f'until {busy}; test -n "$p"; do sleep 0.05; done; sleep {pause}; kill -9 $(pgrep -f rotate)',
-            timeout=60,
-            check=False,
-        )
+        words = f"until {shop.HOLDER}; do sleep 0.02; done 2>/dev/null; sleep {pause}; kill -9 $p"
+        done = site.host.run(words, timeout=60, check=False)
         killed += done.returncode == 0
         os.killpg(run.pid, signal.SIGKILL)
         run.communicate()
