@@ -11,7 +11,8 @@ from pathlib import Path
 from .errors import BattenError
 
 SIZE_BYTES = 16 * 1024 * 1024  # far more than keys and certificates need, far less than hurts
-MODE = "0711"  # a container's uid can open a file that it knows, and list nothing
+# For root alone: a service sees its own directory, mounted from within; a user of the host with the same uid sees none.
+MODE = 0o700
 _FLAGS = "nosuid,nodev,noexec"
 _MOUNTINFO = Path("/proc/self/mountinfo")
 
@@ -51,6 +52,8 @@ def ensure(path: Path, check: bool) -> bool:
     """
     present = mounted(path)
     if present and present.never_swaps:
+        if not check:
+            path.chmod(MODE)
         return False
     if present:
         raise BattenError(
@@ -62,8 +65,8 @@ def ensure(path: Path, check: bool) -> bool:
     _remove_empty_directories(path)
     # noswap came with kernel 6.4 (Documentation/filesystems/tmpfs.rst); an older one answers EINVAL. ramfs has no size.
     attempts = (
-        ("tmpfs", f"{_FLAGS},noswap,size={SIZE_BYTES},mode={MODE}"),
-        ("ramfs", f"{_FLAGS},mode={MODE}"),
+        ("tmpfs", f"{_FLAGS},noswap,size={SIZE_BYTES},mode={MODE:04o}"),
+        ("ramfs", f"{_FLAGS},mode={MODE:04o}"),
     )
     said = ""
     for filesystem, options in attempts:

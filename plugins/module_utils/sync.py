@@ -16,7 +16,7 @@ from . import access, atomic, credentials, generators, lock, provision, rotation
 from .credentials import Bundle
 from .docker_api import Docker
 from .errors import BattenError
-from .infisical import Client, Listing, Place, Unreachable
+from .infisical import Client, Listing, Place, Stored, Unreachable
 from .lock import now
 from .paths import StackPaths
 
@@ -40,10 +40,14 @@ class Vault:
         self._log_in()
         return self.client.secrets(self.place, etag)
 
+    def offer(self, values: Mapping[str, str]) -> Mapping[str, Stored]:
+        """Create those of ``values`` that are not there; return what is there then."""
+        self._log_in()
+        return self.client.create_missing(self.place, values).secrets
+
     def push(self, values: Mapping[str, str]) -> dict[str, int]:
         """Make Infisical hold ``values``; return the version of each."""
-        self._log_in()
-        there = self.client.create_missing(self.place, values).secrets
+        there = self.offer(values)
         older = {name: value for name, value in values.items() if there[name].value != value}
         updated = self.client.update(self.place, older) if older else {}
         return {name: updated.get(name, there[name].version) for name in values}
@@ -148,7 +152,8 @@ class Sync:
             return
         bundle = self._keep(bundle, listing, outcome)
         made = [part for name in outcome.make for part in generators.parts(name, self.rules[name])]
-        if newer := {name: bundle.values[name] for name in (*outcome.create, *outcome.update, *made)}:
+        self._offer(vault, {name: bundle.values[name] for name in made})
+        if newer := {name: bundle.values[name] for name in (*outcome.create, *outcome.update)}:
             vault.push(newer)
         self._adopt(outcome.change, listing)
 
@@ -179,6 +184,12 @@ class Sync:
         if kept != bundle or not self.paths.credentials.exists():
             credentials.save(self.paths, kept)
         return kept
+
+    def _offer(self, vault: Vault, made: Mapping[str, str]) -> None:
+        """Store what was made here. Where another host of the stack was faster its values count: ours are unused."""
+        there = vault.offer(made) if made else {}
+        if theirs := {name: there[name].value for name in made if there[name].value != made[name]}:
+            credentials.save(self.paths, credentials.load(self.paths).having(theirs))
 
     def _adopt(self, change: Mapping[str, str], listing: Listing) -> None:
         """Bring changed values to their consumers; those that do not work stay behind, and are remembered."""

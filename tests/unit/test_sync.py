@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, release, rotation, sync
+from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, metrics, release, rotation, sync
 from ansible_collections.batten.core.plugins.module_utils.access import Access
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import Listing, Stored, Unreachable
-from ansible_collections.batten.core.plugins.module_utils.metrics import text
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 RULES: dict[str, Any] = {
@@ -37,6 +37,10 @@ class Vault(sync.Vault):
             raise Unreachable("Infisical does not answer", ACCESS.url, "see: docker logs infisical")
         now = f"v{sum(one.version for one in self.stored.values())}"
         return None if etag == now else Listing(now, dict(self.stored))
+
+    def offer(self, values: Mapping[str, str]) -> Mapping[str, Stored]:
+        self.push({name: value for name, value in values.items() if name not in self.stored})
+        return self.stored
 
     def push(self, values: Mapping[str, str]) -> dict[str, int]:
         for name, value in values.items():
@@ -90,6 +94,20 @@ def test_what_infisical_has_is_taken_over(paths: StackPaths, vault: Vault) -> No
     vault.type("token", "ab12")
     look(paths, vault)
     assert credentials.load(paths).values["token"] == "ab12"
+
+
+def test_of_two_hosts_that_make_a_value_at_once_the_faster_counts(paths: StackPaths, vault: Vault) -> None:
+    class Slow(Vault):
+        def listing(self, etag: str = "") -> Listing | None:
+            found = super().listing(etag)
+            if not self.stored:
+                self.type("token", "beef")
+            return found
+
+    vault = Slow()
+    look(paths, vault)
+    assert credentials.load(paths).values["token"] == "beef"
+    assert vault.stored["token"] == Stored("beef", 1)
 
 
 def test_what_was_deleted_there_is_put_back_and_said(paths: StackPaths, vault: Vault) -> None:
@@ -255,7 +273,17 @@ def test_what_does_not_work_is_remembered_also_when_infisical_goes_away(
 
 
 def test_metrics_tell_what_is_refused_and_what_waits() -> None:
-    written = text("demo", sync.Result(refused={"token": 2}, stale="no answer"), {"app_a": 3}, 1.0)
+    written = metrics.text("demo", sync.Result(refused={"token": 2}, stale="no answer"), {"app_a": 3}, 1.0)
     assert 'batten_secret_refused{stack="demo",name="token"} 1\n' in written
     assert 'batten_rotation_waiting_sessions{stack="demo",role="app_a"} 3\n' in written
     assert 'batten_secrets_stale{stack="demo"} 1\n' in written
+
+
+def test_everyone_may_read_the_metrics_whatever_the_umask_of_the_unit(paths: StackPaths) -> None:
+    before = os.umask(0o077)
+    try:
+        metrics.write(paths, sync.Result(), {})
+    finally:
+        os.umask(before)
+    assert paths.metrics.stat().st_mode & 0o777 == 0o644
+    assert {place.stat().st_mode & 0o777 for place in list(paths.metrics.parents)[:2]} == {0o755}
