@@ -96,7 +96,7 @@ def _run(paths: StackPaths, docker: Docker, say: Callable[[str], None], begun: f
             "verified": lock.now(),
         }
         atomic.write_json(directory / f"{name}.json", made)
-        _retire(directory, paths.stack, int(wanted["keep"]))
+        _retire(directory, paths.stack, int(wanted["keep"]), name)
         return {**made, "path": str(directory / f"{name}.age")}
 
 
@@ -227,9 +227,14 @@ def _sum(path: Path) -> tuple[int, str]:
     return size, state.hexdigest()
 
 
-def _retire(directory: Path, stack: str, keep: int) -> None:
-    """Remove all but the newest ``keep``. The JSON file goes first: what it names must be there."""
+def _retire(directory: Path, stack: str, keep: int, made: str) -> None:
+    """Remove all but the newest ``keep``, and never the one just ``made``, the oldest by a clock that was set back.
+
+    The JSON file goes first: what it names must be there.
+    """
     for path in kept(directory, stack)[:-keep]:
+        if path.stem == made:
+            continue
         path.unlink()
         path.with_suffix(".age").unlink()
 

@@ -169,9 +169,11 @@ def test_the_newest_stay_and_other_stacks_are_none_of_ours(tmp_path: Path) -> No
     (tmp_path / ".shop-20261109T000000Z.abc.part").touch()
     (tmp_path / "mine.txt").touch()
     backup._sweep(tmp_path, "shop")
-    backup._retire(tmp_path, "shop", 2)
+    backup._retire(tmp_path, "shop", 2, "shop-20261121T000000Z")  # the clock was set back
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "mine.txt",
+        "shop-20261121T000000Z.age",
+        "shop-20261121T000000Z.json",
         "shop-20261124T000000Z.age",
         "shop-20261124T000000Z.json",
         "shop-20261125T000000Z.age",
