@@ -25,6 +25,7 @@ MAX_VALUE = 512 * 1024  # bytes, encoded: a request of 1 MiB (Fastify's bodyLimi
 _BATCH_BYTES = 900 * 1024
 _BATCH_COUNT = 100
 _SETTLE = (0.5, 1.0, 2.0, 4.0)  # seconds between looks after a lost answer: what was cut off may be applied late
+_ENROL = "where batten made the login: rm /var/lib/batten/STACK/infisical.cred, and site.yml enrols this host anew"
 _LOGIN = "/api/v1/auth/universal-auth/login"
 
 
@@ -357,9 +358,9 @@ def _login_refused(refused: Refused) -> Refused:
     if refused.locked:
         fix = "wait five minutes without another try, then run again"
     elif refused.status == 404:
-        fix = "the client id is unknown there: see URL and client id; site.yml enrols a host anew"
+        fix = f"the client id is unknown there: see the URL and the client id; {_ENROL}"
     else:
-        fix = "give a client secret that is not revoked or expired; site.yml enrols a host anew"
+        fix = f"give a client secret that is not revoked or expired; {_ENROL}"
     return Refused(refused.status, refused.label, refused.reason, refused.where, fix)
 
 

@@ -235,3 +235,10 @@ def test_an_inventory_with_a_group_infisical(tmp_path: Path) -> None:
         "vault1": ["infisical"],
         "web1": ["app"],
     }
+
+
+def test_the_administrators_password_can_be_handed_in_again_and_what_protects_data_cannot() -> None:
+    declared = yaml.safe_load((resources.compose() / "infisical" / "batten.yaml").read_text())["secrets"]
+    fixed = [name for name, one in declared.items() if isinstance(one.get("rotation"), dict)]
+    assert fixed == ["encryption_key"]
+    assert declared["admin_password"]["rotation"] == "provided"
