@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, lock, program, sync
+from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, lock, program, release, sync
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
@@ -142,7 +142,9 @@ def converge(given: Mapping[str, Any], check: bool) -> dict[str, Any]:
     else:
         found = sync.Sync(paths, spec["generate"], Docker(), sync.vault(paths), check, given["given"]).run()
     changes += found.changes
-    delivery = credentials.deliver(paths, spec, check, [*given["given"], *(spec["generate"] if check else ())])
+    # What runs was promised other files, and goes on with them until the stack's own run is sure to replace it.
+    later = release.running(paths) is not None and atomic.read_json(paths.secrets_spec, None) != spec
+    delivery = credentials.deliver(paths, spec, check or later, [*given["given"], *(spec["generate"] if check else ())])
     changes += [line for line in delivery.changes if line not in changes]
     loaded = atomic.read_json(paths.loaded, {})
     behind = [name for name, digest in sorted(delivery.digests.items()) if loaded.get(name) != digest]
