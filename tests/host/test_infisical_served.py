@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import urllib.error
@@ -47,8 +48,8 @@ class Pair(Site):
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     registry.ensure_registry()
     images.ensure_images()
-    web = hosts.start("batten-served-web", "engine")
-    vault = hosts.start("batten-served-vault", "engine")
+    web = hosts.start(f"batten-web-{os.getpid()}", "engine")
+    vault = hosts.start(f"batten-vault-{os.getpid()}", "engine")
     try:
         site = Pair(
             web,

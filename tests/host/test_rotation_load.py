@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from tests.rig import hosts, images, registry
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     registry.ensure_registry()
     images.ensure_images()
-    host = hosts.start("batten-rotation", "base")
+    host = hosts.start(f"batten-rotation-{os.getpid()}", "base")
     try:
         found = Site(
             host,

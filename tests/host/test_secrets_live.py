@@ -52,7 +52,7 @@ if verb:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     registry.ensure_registry()
     images.ensure_images()
-    host = hosts.start("batten-secrets", "engine")
+    host = hosts.start(f"batten-secrets-{os.getpid()}", "engine")
     try:
         yield Site(
             host,

@@ -7,6 +7,7 @@ the batch of reads really sees what an administrator, a person in a hurry or an 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from batten.verify.live import endpoints, read
 from tests.rig import hosts
 from tests.verify import stack
 
-NAME = "verify-live"
+NAME = f"verify-live-{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
