@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import atomic, credentials
+from . import credentials
 from .access import Access
 from .errors import BattenError
 from .infisical import Client, Place
@@ -183,7 +183,7 @@ def _config(client: Client) -> Json:
 def _as_provisioner(paths: StackPaths, client: Client) -> Organisation | None:
     """Log in with what is kept; None when there is nothing, or the server does not know it (any more)."""
     values = credentials.load(paths).values
-    known = atomic.read_json(_record(paths), {}).get("organization")
+    known = values.get("provisioning_organization")
     if not known or "provisioning_client_secret" not in values:
         return None
     try:
@@ -317,9 +317,12 @@ def _new_provisioner_secret(paths: StackPaths, organisation: Organisation) -> No
     secret = organisation.new_secret(identity, PROVISIONER)[1]
     with client.another() as proof:
         proof.login(client_id, secret)
-    given = {"provisioning_client_id": client_id, "provisioning_client_secret": secret}
+    given = {
+        "provisioning_client_id": client_id,
+        "provisioning_client_secret": secret,
+        "provisioning_organization": organisation.identifier,
+    }
     credentials.save(paths, credentials.load(paths).having(given))
-    atomic.write_json(_record(paths), {"organization": organisation.identifier})
     client.login(client_id, secret)
 
 
@@ -365,10 +368,6 @@ def _password(paths: StackPaths) -> str:
         fix = "run site.yml, which makes it before Infisical starts"
         raise BattenError("there is no administrator's password yet", f"stack {paths.stack}", fix)
     return password
-
-
-def _record(paths: StackPaths) -> Any:
-    return paths.state / "provisioning.json"
 
 
 def _too_old(client: Client) -> BattenError:

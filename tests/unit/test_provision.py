@@ -218,10 +218,23 @@ def test_a_server_that_was_set_up_already_is_taken_over_by_the_administrators_lo
     fake = Fake()
     with serving(fake) as (url, _):
         all_of_it(url, host("first"))
-        restored = host("restored")  # the bundle of a backup, without the record beside it
+        restored = host("restored")  # with the administrator's password, and without our own login
         all_of_it(url, restored)
         assert fake.state() == EXPECTED
         check_ways(url, restored)
+
+
+def test_with_the_sealed_copy_alone_a_changed_administrators_password_is_no_matter(
+    host: Callable[[str], StackPaths],
+) -> None:
+    fake, first = Fake(), host("first")
+    with serving(fake) as (url, _):
+        all_of_it(url, first)
+        fake.admin["password"] = "changed in the UI"
+        restored = host("restored")  # by batten restore, or after an uninstall
+        credentials.save(restored, credentials.load(first))
+        all_of_it(url, restored)
+        assert fake.state() == EXPECTED
 
 
 def test_a_bootstrap_token_that_is_dead_at_birth_is_no_obstacle(host: Callable[[str], StackPaths]) -> None:
