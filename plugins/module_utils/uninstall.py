@@ -48,7 +48,7 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
         changes.append(f"{paths.secrets}: unmounted")
     kept = {paths.credentials, paths.dumps}
     state = [path for path in paths.state.iterdir() if path not in kept] if paths.state.is_dir() else []
-    for path in sorted(state) + [path for path in (paths.top,) if path.exists()]:
+    for path in sorted(state) + [path for path in (paths.top, paths.metrics) if path.exists()]:
         changes.append(f"{path}: removed")
         _delete(path, check)
     others = [path for path in paths.top.parent.iterdir() if path != paths.top] if paths.top.parent.is_dir() else []
