@@ -108,6 +108,7 @@ def test_a_login_and_its_password_are_in_one_file(other: dict[str, str]) -> None
         ({"roles": {"app": {"secret": "app"}, "a": {"secret": "app"}}}, "app, whose logins take turns, and of a"),
         ({"roles": {"app": {"secret": "app"}, "app_b": {"secret": "watch"}}}, "app_b, which is a login of app"),
         ({"roles": {"app": {"secret": "app"}}, "superuser": "app", "superuser_secret": "root"}, "is the administrator"),
+        ({"roles": {"r" * 62: {"secret": "app"}}, "databases": {"app": {"owner": "r" * 62}}}, "longer than 63 bytes"),
     ],
 )
 def test_what_logins_that_take_turns_would_break_is_refused(postgres: dict[str, Any], problem: str) -> None:

@@ -54,6 +54,7 @@ ENVIRONMENT_FILE = "batten.env"
 WRAPPER = ("/bin/sh", "-ec", f'set -a; . /run/secrets/{ENVIRONMENT_FILE}; set +a; exec "$@"', "batten")
 
 _LEAST_BITS = 64
+_LONGEST_ROLE = 61  # bytes: PostgreSQL cuts a name at 63 (NAMEDATALEN), and both logins would be one
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 3986, 2.3: the same in a URL, a shell and an ACL line
 _RANDOM = ("password", "hex", "base64", "base64url")
@@ -280,6 +281,8 @@ def _check_turns(name: str, role: str, postgres: Mapping[str, Any], at: At) -> N
     fix = "give it a secret and a name of its own, or write rotation: postgres"
     if role == postgres.get("superuser", "postgres"):
         raise at.error(f"{role} is the administrator, and its login cannot take turns", "write rotation: postgres")
+    if len(role.encode()) > _LONGEST_ROLE:
+        raise at.error(f"the logins of {role}, {role}_a and {role}_b, are longer than 63 bytes", fix)
     for other, wanted in postgres["roles"].items():
         if other != role and wanted["secret"] == name:
             raise at.error(f"it is the password of {role}, whose logins take turns, and of {other}", fix)
