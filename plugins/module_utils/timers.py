@@ -28,6 +28,7 @@ SystemCallFilter=@system-service
 
 _LIMITS = f"""\
 UMask=0077
+LimitCORE=0
 MemoryMax={_MEMORY_MAX_BYTES}
 TasksMax=128
 """

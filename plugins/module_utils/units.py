@@ -40,6 +40,7 @@ ExecReload=/usr/bin/python3 {PROGRAM} unlock %i
 Restart=on-failure
 RestartSec=10
 UMask=0077
+LimitCORE=0
 MemoryMax={MEMORY_MAX_BYTES}
 TasksMax=32
 NoNewPrivileges=yes
