@@ -1,4 +1,4 @@
-"""The form of a backup: one tar stream, encrypted with age as it is written. Nothing of it lies on a disk in plain.
+"""The form of a backup: one tar stream, which age encrypts as it is written. Nothing of it lies on a disk in plain.
 
 Members, in this order, so that a reader can refuse early and a writer needs no sizes ahead::
 
@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -32,7 +28,6 @@ PIECE_BYTES = 4 * 1024 * 1024
 SMALL_BYTES = 32 * 1024 * 1024
 _BLOCK = 512  # tar(5)
 _PIECE = re.compile(r"(?P<part>dumps/.+)/(?P<number>\d{6,})\Z")
-_RECIPIENT = re.compile(r"age1[a-z0-9]+", re.MULTILINE)
 
 
 @dataclass
@@ -134,106 +129,3 @@ def read(source: IO[bytes]) -> Iterator[Member]:
 
 def _not_ours(why: str) -> BattenError:
     return BattenError(f"this is no complete backup of batten's: {why}", "backup", "take another one")
-
-
-@contextmanager
-def encrypting(recipient: str, target: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Give a stream whose content lands in ``target``, encrypted. Raises BattenError where age could not write it."""
-    with tempfile.TemporaryFile() as said:
-        process = _age(["--encrypt", "--recipient", recipient], subprocess.PIPE, target, said)
-        stream: Any = process.stdin
-        try:
-            yield stream
-            stream.close()
-        except BrokenPipeError:
-            pass  # age has ended before us, and tells why
-        except BaseException:
-            process.kill()
-            _drain(process)
-            raise
-        _drain(process)
-        if process.returncode:
-            raise BattenError(f"age failed: {_last_line(said)}", "backup", "see: df -h")
-
-
-@contextmanager
-def decrypting(identity: str, source: IO[bytes] | int, path: str = "") -> Iterator[IO[bytes]]:
-    """Give the plain content of ``source``, an encrypted stream, or of the file ``path``.
-
-    The key goes to age through a pipe. Raises BattenError with age's own words for a wrong key, and for a stream that
-    was cut short or changed, which is certain only when all of it was read (age authenticates chunk by chunk).
-    """
-    reader, writer = os.pipe()
-    with tempfile.TemporaryFile() as said:
-        try:
-            os.write(writer, identity.encode())  # a pipe takes 64 KiB at once (pipe(7)); callers keep to less
-        finally:
-            os.close(writer)
-        try:
-            words = ["--decrypt", "--identity", f"/dev/fd/{reader}", *([path] if path else [])]
-            process = _age(words, source, subprocess.PIPE, said, reader)
-        finally:
-            os.close(reader)
-        stream: Any = process.stdout
-        try:
-            yield stream
-            while stream.read(PIECE_BYTES):
-                pass  # what follows the tar's end is authenticated too
-        except BaseException:
-            with suppress(OSError):
-                stream.close()
-            process.wait()
-            if process.returncode not in (0, -13):  # SIGPIPE: we stopped reading, and our own reason is the better one
-                raise _refused(said) from None
-            raise
-        process.wait()
-        if process.returncode:
-            raise _refused(said)
-
-
-def new_identity() -> tuple[str, str]:
-    """Return a new private key and its public key (age-keygen(1))."""
-    try:
-        done = subprocess.run(["age-keygen"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise _no_age() from None
-    public = _RECIPIENT.search(done.stdout)
-    if done.returncode or not public:
-        raise BattenError(f"age-keygen failed: {done.stderr.strip()}", "this host", "install the package age anew")
-    return done.stdout, public[0]
-
-
-def _age(
-    words: list[str], source: IO[bytes] | int, target: IO[bytes] | int, said: IO[bytes], *keep: int
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(["age", *words], stdin=source, stdout=target, stderr=said, pass_fds=keep)
-    except FileNotFoundError:
-        raise _no_age() from None
-
-
-def _no_age() -> BattenError:
-    return BattenError(
-        "age is not installed", "this host", "set backup_recipient and run site.yml, or: apt install age"
-    )
-
-
-def _drain(process: subprocess.Popen[bytes]) -> None:
-    with suppress(OSError):
-        if process.stdin:
-            process.stdin.close()
-    process.wait()
-
-
-def _refused(said: IO[bytes]) -> BattenError:
-    words = _last_line(said)
-    fix = "give the private key that belongs to backup_recipient" if "no identity matched" in words else "take another"
-    return BattenError(f"age cannot open it: {words}", "backup", fix)
-
-
-def _last_line(said: IO[bytes]) -> str:
-    """Return the last thing that age said of what is wrong; it ends with an invitation to report bugs."""
-    said.seek(0)
-    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
-    told = [line for line in lines if line and "report unexpected or unhelpful errors" not in line]
-    return (told or ["it gave no reason"])[-1].removeprefix("age: ").removeprefix("error: ")

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from . import access, archive, atomic, audit, credentials, databases, lock, release
+from . import age, archive, atomic, audit, credentials, infisical_access, lock, postgres_dumps, release
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import StackPaths
@@ -124,7 +124,7 @@ def _take(paths: StackPaths) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     """Return the release that runs, the header, and the small parts: all of one moment."""
     payload = release.read(paths, release.running(paths) or "(none)")
     bundle = credentials.load(paths)
-    reached = access.load(paths)
+    reached = infisical_access.load(paths)
     header = {
         "format": archive.FORMAT,
         "stack": paths.stack,
@@ -153,9 +153,13 @@ def _write(
 ) -> dict[str, Any]:
     """Write the encrypted stream into ``file``; return its parts by name."""
     services = {name: one for name, one in payload["plan"]["services"].items() if one.get("dump")}
-    servers = {name: databases.server(docker, payload, name) for name, one in services.items() if databases.dumps(one)}
+    servers = {
+        name: postgres_dumps.server(docker, payload, name)
+        for name, one in services.items()
+        if postgres_dumps.dumps(one)
+    }
     majors = {name: server.major(docker) for name, server in servers.items()}
-    with archive.encrypting(recipient, file) as stream:
+    with age.encrypting(recipient, file) as stream:
         writer = archive.Writer(stream, {**header, "postgres": majors})
         for name, value in sorted(small.items()):
             writer.json(name, value)
@@ -166,20 +170,20 @@ def _write(
                     _postgres(writer, servers[name], database)
             else:
                 say(f"dumping {name}")
-                container = databases.running(docker, payload["project"], name)
+                container = postgres_dumps.running(docker, payload["project"], name)
                 words = ["docker", "exec", "-i", container, *service["dump"]]
                 _stream(writer, f"dumps/{name}/dump", words, f"service {name}")
         writer.close()
     return {name: part.to_json() for name, part in sorted(writer.parts.items())}
 
 
-def _postgres(writer: archive.Writer, server: databases.Server, database: str) -> None:
+def _postgres(writer: archive.Writer, server: postgres_dumps.Server, database: str) -> None:
     """Dump one database, and let pg_restore read every byte of it as it goes by."""
     if "/" in database or database.startswith("."):
         raise BattenError(f"a database is named {database!r}, which no file can be", f"service {server.service}")
     where = f"database {database} of service {server.service}"
-    words = server.words("pg_dump", databases.dump_words(database))
-    check = ["docker", "exec", "-i", server.container, "pg_restore", *databases.CHECK_WORDS]
+    words = server.words("pg_dump", postgres_dumps.dump_words(database))
+    check = ["docker", "exec", "-i", server.container, "pg_restore", *postgres_dumps.CHECK_WORDS]
     _stream(writer, f"dumps/{server.service}/{database}.dump", words, where, check)
 
 

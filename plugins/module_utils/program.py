@@ -156,13 +156,13 @@ def _look(paths: StackPaths) -> int:
 
 
 def _access(paths: StackPaths) -> int:
-    from . import access
+    from . import infisical_access
 
     try:
         given = json.load(sys.stdin)
     except ValueError:
         raise BattenError("standard input is not JSON", "access", 'type: {"url": "https://...", ...}') from None
-    _say("changed" if access.save(paths, access.from_json(given)) else "unchanged")
+    _say("changed" if infisical_access.save(paths, infisical_access.from_json(given)) else "unchanged")
     return 0
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from . import access, archive, atomic, audit, credentials, databases, lock, systemd_creds
+from . import age, archive, atomic, audit, credentials, infisical_access, lock, postgres_dumps, systemd_creds
 from .docker_api import Docker
 from .engine_packages import version_tuple
 from .errors import BattenError
@@ -82,7 +82,7 @@ def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[st
             shutil.rmtree(left, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=".restore-", dir=str(paths.state)))
         undo.callback(shutil.rmtree, staging, ignore_errors=True)
-        with archive.decrypting(given.identity, source) as stream:
+        with age.decrypting(given.identity, source) as stream:
             header, small = _stage(paths, docker, given, stream, staging, record)
         bundle = credentials.from_json(small["credentials.json"])
         _keeps_credentials(paths, bundle)
@@ -104,7 +104,7 @@ def _commit(
     staging.rename(_directory(paths))
     credentials.save(paths, bundle)
     if "access.json" in small:
-        access.save(paths, access.from_json(small["access.json"]))
+        infisical_access.save(paths, infisical_access.from_json(small["access.json"]))
     _note(paths, header, complete=True, loaded=not atomic.read_json(_index(paths), []))
 
 
@@ -121,7 +121,7 @@ def _stage(
     small: dict[str, Any] = {}
     index: list[dict[str, str]] = []
     left: list[str] = []
-    private, public = archive.new_identity()
+    private, public = age.new_identity()
     continued = False
     with ExitStack() as open_files:
         part, target = "", None
@@ -146,7 +146,7 @@ def _stage(
                     name = f"{len(index)}.age"
                     index.append({"service": match["service"], "database": match["database"], "file": name})
                     file = open_files.enter_context((staging / name).open("wb"))
-                    target = open_files.enter_context(archive.encrypting(public, file))
+                    target = open_files.enter_context(age.encrypting(public, file))
                 if target is not None:
                     target.write(member.content)
     if "credentials.json" not in small or "release.json" not in small:
@@ -193,7 +193,7 @@ def pending(paths: StackPaths) -> list[str]:
 def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service: str) -> list[str]:
     """Load what is pending for ``service``, whose server is healthy; return what was done, in words."""
     index = atomic.read_json(_index(paths), [])
-    server = databases.server(docker, payload, service)
+    server = postgres_dumps.server(docker, payload, service)
     private = systemd_creds.read(_directory(paths) / "key.cred", _sealed_name(paths))["identity"]
     done = []
     for one in [each for each in index if each["service"] == service]:
@@ -210,9 +210,9 @@ def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service:
     return done
 
 
-def _load(server: databases.Server, database: str, private: str, path: Path) -> None:
-    words = server.words("pg_restore", databases.load_words(database))
-    with archive.decrypting(private, subprocess.DEVNULL, str(path)) as stream, tempfile.TemporaryFile() as said:
+def _load(server: postgres_dumps.Server, database: str, private: str, path: Path) -> None:
+    words = server.words("pg_restore", postgres_dumps.load_words(database))
+    with age.decrypting(private, subprocess.DEVNULL, str(path)) as stream, tempfile.TemporaryFile() as said:
         done = subprocess.run(words, stdin=stream, stdout=subprocess.DEVNULL, stderr=said, check=False)
         if done.returncode:
             said.seek(0)

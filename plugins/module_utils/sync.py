@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import access, atomic, credentials, generators, lock, provision, rotation, store
+from . import atomic, credentials, generators, infisical_access, infisical_provision, lock, reconcile, rotation
 from .credentials import Bundle
 from .docker_api import Docker
 from .errors import BattenError
@@ -26,7 +26,7 @@ LOCAL = StackPaths("infisical")
 class Vault:
     """One stack's place in Infisical. Logs in at the first request."""
 
-    def __init__(self, known: access.Access) -> None:
+    def __init__(self, known: infisical_access.Access) -> None:
         self.known = known
         self.place = Place(known.project_id, known.environment, known.path)
         self.client = Client(known.url, known.ca)
@@ -74,7 +74,7 @@ class Result:
 
 def vault(paths: StackPaths) -> Vault:
     """Return where this stack's values are. Raises BattenError where it has no access yet."""
-    known = access.load(paths)
+    known = infisical_access.load(paths)
     if known is None:
         fix = "run site.yml with its inventory; with infisical_mode: none the host keeps the values alone"
         raise BattenError(f"stack {paths.stack} has no access to Infisical yet", str(paths.access), fix)
@@ -83,12 +83,14 @@ def vault(paths: StackPaths) -> Vault:
 
 def enroll(paths: StackPaths, host: str, url: str, check: bool) -> list[str]:
     """Give this stack access to the Infisical of this very host; return what changed."""
-    if access.load(paths) is not None:
+    if infisical_access.load(paths) is not None:
         return []
     if check:
         return [f"login of {host} to Infisical: made"]
     with lock.held(LOCAL.lock), Client(url) as client:
-        return provision.ensure(LOCAL, client, paths.stack, host, None, lambda new: access.save(paths, new))
+        return infisical_provision.ensure(
+            LOCAL, client, paths.stack, host, None, lambda new: infisical_access.save(paths, new)
+        )
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Sync:
     """
 
     paths: StackPaths
-    rules: store.Rules
+    rules: reconcile.Rules
     docker: Docker
     vault: Vault | None
     check: bool = False
@@ -117,7 +119,7 @@ class Sync:
         state = atomic.read_json(self.paths.refreshed, {})
         self.result.refused = dict(state.get("refused", {}))
         bundle = self._bundle()
-        complete = set(store.names(self.rules)) <= set(bundle.values)
+        complete = set(reconcile.names(self.rules)) <= set(bundle.values)
         compared = complete and state.get("of") == _sum(bundle)  # else it says nothing of the values that we have now
         try:
             if self.vault:
@@ -135,7 +137,7 @@ class Sync:
                 state = {**state, "refused": self.result.refused, "problem": error.what}
                 atomic.write_json(self.paths.refreshed, state)
         versions = self._bundle().versions
-        self.result.versions = {name: versions[name] for name in store.names(self.rules) if name in versions}
+        self.result.versions = {name: versions[name] for name in reconcile.names(self.rules) if name in versions}
         return self.result
 
     def _bundle(self) -> Bundle:
@@ -144,7 +146,7 @@ class Sync:
 
     def _reconcile(self, vault: Vault, listing: Listing) -> None:
         bundle = self._bundle()
-        outcome = store.compare(self.rules, bundle, listing.secrets, self.result.refused, self.coming)
+        outcome = reconcile.compare(self.rules, bundle, listing.secrets, self.result.refused, self.coming)
         self._refuse(outcome, vault)
         self.result.changes += outcome.words
         self.result.changes += [f"{name}: twice in Infisical, the newest counts" for name in listing.duplicates]
@@ -157,7 +159,7 @@ class Sync:
             vault.push(newer)
         self._adopt(outcome.change, listing)
 
-    def _refuse(self, outcome: store.Outcome, vault: Vault) -> None:
+    def _refuse(self, outcome: reconcile.Outcome, vault: Vault) -> None:
         stack = f"stack {self.paths.stack}"
         if outcome.ask:
             names = ", ".join(outcome.ask)
@@ -175,7 +177,7 @@ class Sync:
             what = f"neither Infisical nor this host has {', '.join(lost)} any more"
             raise BattenError(what, str(self.paths.credentials), fix)
 
-    def _keep(self, bundle: Bundle, listing: Listing, outcome: store.Outcome) -> Bundle:
+    def _keep(self, bundle: Bundle, listing: Listing, outcome: reconcile.Outcome) -> Bundle:
         """Seal on this host what is new, before anything of it is stored elsewhere or used."""
         new = dict(outcome.take)
         for name in generators.in_order({name: self.rules[name] for name in outcome.make}):
@@ -247,8 +249,8 @@ class Sync:
             credentials.save(self.paths, known)
         there = {name: stored.version for name, stored in listing.secrets.items()}
         self.result.refused = {name: at for name, at in self.result.refused.items() if there.get(name) == at}
-        left = store.compare(self.rules, known, listing.secrets, self.result.refused)
-        etag = listing.etag if left == store.Outcome() else ""
+        left = reconcile.compare(self.rules, known, listing.secrets, self.result.refused)
+        etag = listing.etag if left == reconcile.Outcome() else ""
         state = {"at": now(), "etag": etag, "of": _sum(known), "refused": self.result.refused, "problem": ""}
         atomic.write_json(self.paths.refreshed, state)
 

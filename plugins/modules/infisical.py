@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: infisical
 short_description: Set up an Infisical without a browser, and give stack hosts their way in
-version_added: 0.2.0
+version_added: 0.1.0
 author: The batten authors (@batten)
 description:
   - Makes the administrator, the organisation and a provisioning identity, deletes the all-powerful identity that the
@@ -133,7 +133,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import credentials, provision, sealing
+from ansible_collections.batten.core.plugins.module_utils import cms, credentials, infisical_provision
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import Client, Unreachable
 from ansible_collections.batten.core.plugins.module_utils.lock import held
@@ -185,16 +185,16 @@ def main() -> None:
 def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Do what the parameters say; return the module's results."""
     paths = StackPaths(params["stack"])
-    settings = provision.Settings(params["email"], params["organization"])
+    settings = infisical_provision.Settings(params["email"], params["organization"])
     with Client(params["url"], timeout=params["timeout"]) as client:
         if check:
             return _predicted(paths, client, settings, params)
         with held(paths.lock):
-            initialized, level = provision.initialized(client), provision.level(client)
-            changes = provision.bootstrap(paths, client, settings)
+            initialized, level = infisical_provision.initialized(client), infisical_provision.level(client)
+            changes = infisical_provision.bootstrap(paths, client, settings)
             enrolled = []
             for one in params["enroll"]:
-                issued = provision.issue(
+                issued = infisical_provision.issue(
                     paths,
                     client,
                     one["stack"],
@@ -203,25 +203,25 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
                     _ca(paths, params["remote_ca_secret"]),
                 )
                 way = json.dumps(dict(issued.access.__dict__))
-                sealed = sealing.seal(way, one["public_key"])
+                sealed = cms.seal(way, one["public_key"])
                 enrolled.append(
                     {"stack": one["stack"], "host": one["host"], "sealed": sealed, "secret_id": issued.secret_id}
                 )
                 changes.append(f"{one['host']}: given a way to the secrets of stack {one['stack']}")
             for one in params["confirm"]:
-                if provision.revoke_all_but(paths, client, one["stack"], one["host"], one["secret_id"]):
+                if infisical_provision.revoke_all_but(paths, client, one["stack"], one["host"], one["secret_id"]):
                     changes.append(f"{one['host']}: its old way to the secrets of stack {one['stack']} revoked")
         return _result(client, changes, initialized, level, enrolled)
 
 
 def _predicted(
-    paths: StackPaths, client: Client, settings: provision.Settings, params: dict[str, Any]
+    paths: StackPaths, client: Client, settings: infisical_provision.Settings, params: dict[str, Any]
 ) -> dict[str, Any]:
     try:
-        initialized, level = provision.initialized(client), provision.level(client)
+        initialized, level = infisical_provision.initialized(client), infisical_provision.level(client)
     except Unreachable:  # nothing runs yet on a bare host
         initialized, level = False, ""
-    changes = provision.predict(paths, client, settings)
+    changes = infisical_provision.predict(paths, client, settings)
     changes += [f"{one['host']}: given a way to the secrets of stack {one['stack']}" for one in params["enroll"]]
     return _result(client, changes, initialized, level, [])
 

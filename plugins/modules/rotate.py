@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rotate
 short_description: Give secrets of a stack new values while it keeps answering
-version_added: 0.2.0
+version_added: 0.1.0
 author: The batten authors (@batten)
 description:
   - Makes new values on the host, has them accepted beside the old ones where the software can, stores them in
@@ -62,7 +62,7 @@ stacks:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import turn
+from ansible_collections.batten.core.plugins.module_utils import host_rotation
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 
@@ -80,11 +80,11 @@ def main() -> None:
         mutually_exclusive=[("everything", "older_than")],
         supports_check_mode=True,
     )
-    wanted = turn.Wanted(
+    wanted = host_rotation.Wanted(
         tuple(module.params["names"]), module.params["everything"], module.params["older_than"], module.params["host"]
     )
     try:
-        stacks = turn.rotate(module.params["stack"], wanted, Docker(), module.check_mode)
+        stacks = host_rotation.rotate(module.params["stack"], wanted, Docker(), module.check_mode)
     except BattenError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: secrets
 short_description: Make a stack's secrets, keep them in Infisical, deliver them to its services
-version_added: 0.2.0
+version_added: 0.1.0
 author: The batten authors (@batten)
 description:
   - Makes on the host what is missing, seals it there, creates it in Infisical, reads what Infisical has, and writes

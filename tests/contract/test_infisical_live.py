@@ -14,8 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import access, atomic, credentials, provision, systemd_creds
-from ansible_collections.batten.core.plugins.module_utils.access import Access
+from ansible_collections.batten.core.plugins.module_utils import (
+    atomic,
+    credentials,
+    infisical_access,
+    infisical_provision,
+    systemd_creds,
+)
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import (
     Client,
@@ -24,13 +29,14 @@ from ansible_collections.batten.core.plugins.module_utils.infisical import (
     Uncertain,
     Unreachable,
 )
+from ansible_collections.batten.core.plugins.module_utils.infisical_access import Access
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 from tests.contract.infisical_replay import Replay, recorded
 from tests.contract.infisical_server import CURRENT, OF_2024, Infisical
 from tests.rig import engine, images, registry
 
 PASSWORD = "Adm1n-password-nobody-may-see"
-SETTINGS = provision.Settings("admin@example.com", "Example Org")
+SETTINGS = infisical_provision.Settings("admin@example.com", "Example Org")
 VALUES = {
     "plain": "p4ss",
     "empty": "",
@@ -62,12 +68,17 @@ class Ours:
     def ensure(self, stack: str, host: str) -> list[str]:
         here = StackPaths(stack, f"{self.paths.root}/{host}")
         with self.client() as client:
-            return provision.ensure(
-                self.paths, client, stack, host, access.load(here), lambda one: access.save(here, one)
+            return infisical_provision.ensure(
+                self.paths,
+                client,
+                stack,
+                host,
+                infisical_access.load(here),
+                lambda one: infisical_access.save(here, one),
             )
 
     def way(self, stack: str, host: str) -> Access:
-        known = access.load(StackPaths(stack, f"{self.paths.root}/{host}"))
+        known = infisical_access.load(StackPaths(stack, f"{self.paths.root}/{host}"))
         assert known is not None
         return known
 
@@ -107,12 +118,12 @@ def servers() -> Iterator[tuple[Infisical, Infisical]]:
 def ours(servers: tuple[Infisical, Infisical], tmp_path_factory: pytest.TempPathFactory) -> Ours:
     ours = Ours(servers[0], kept(tmp_path_factory.mktemp("host")))
     with ours.client() as client:
-        first = provision.bootstrap(ours.paths, client, SETTINGS)
+        first = infisical_provision.bootstrap(ours.paths, client, SETTINGS)
         assert first[0] == "Infisical: set up, with organisation Example Org"
         assert "bootstrap identity: deleted, and its token with it" in first
-        assert provision.bootstrap(ours.paths, client, SETTINGS) == []
-        assert provision.predict(ours.paths, client, SETTINGS) == []
-        assert provision.level(client) == "v4"
+        assert infisical_provision.bootstrap(ours.paths, client, SETTINGS) == []
+        assert infisical_provision.predict(ours.paths, client, SETTINGS) == []
+        assert infisical_provision.level(client) == "v4"
     for stack, host in (("shop", "web1"), ("shop", "web2"), ("blog", "web1")):
         assert ours.ensure(stack, host)
         assert ours.ensure(stack, host) == []
@@ -142,14 +153,14 @@ def test_stacks_do_not_see_each_other_and_hosts_of_one_stack_share(ours: Ours) -
 def test_what_a_restored_host_has_lost_is_made_again_and_nothing_twice(ours: Ours, tmp_path: Path) -> None:
     restored = Ours(ours.server, kept(tmp_path))
     with restored.client() as client:
-        assert "client secret of batten-provisioning: an old one revoked" in provision.bootstrap(
+        assert "client secret of batten-provisioning: an old one revoked" in infisical_provision.bootstrap(
             restored.paths, client, SETTINGS
         )
         assert client.remarks == []
     with ours.client() as client:  # the first host's login is revoked: it logs in as the administrator, and goes on
-        assert provision.bootstrap(ours.paths, client, SETTINGS)
-        found = provision.open_organisation(ours.paths, client)
-        assert len(found.identities(provision.PROVISIONER)) == 1
+        assert infisical_provision.bootstrap(ours.paths, client, SETTINGS)
+        found = infisical_provision.open_organisation(ours.paths, client)
+        assert len(found.identities(infisical_provision.PROVISIONER)) == 1
         assert len(found.projects("shop")) == 1
 
 
@@ -209,7 +220,9 @@ def test_a_rotated_identity_replaces_the_old_login(ours: Ours) -> None:
     before = ours.way("shop", "web2")
     with ours.client() as client:
         here = StackPaths("shop", f"{ours.paths.root}/web2")
-        after = provision.rotate_identity(ours.paths, client, "shop", "web2", lambda one: access.save(here, one))
+        after = infisical_provision.rotate_identity(
+            ours.paths, client, "shop", "web2", lambda one: infisical_access.save(here, one)
+        )
     with ours.client() as client, pytest.raises(Refused, match="Invalid credentials"):
         client.login(before.client_id, before.client_secret)
     assert ours.way("shop", "web2") == after
@@ -278,8 +291,8 @@ def test_a_bootstrap_token_that_is_dead_at_birth_is_no_obstacle(ours: Ours, tmp_
     ours.server.start_app(STANDIN_BOOTSTRAP_TOKEN_DEAD="1")
     new = Ours(ours.server, kept(tmp_path))
     with new.client() as client:
-        provision.bootstrap(new.paths, client, SETTINGS)
-        assert provision.bootstrap(new.paths, client, SETTINGS) == []
+        infisical_provision.bootstrap(new.paths, client, SETTINGS)
+        assert infisical_provision.bootstrap(new.paths, client, SETTINGS) == []
     assert new.ensure("shop", "web1")
 
 
@@ -301,7 +314,7 @@ def test_an_old_server_is_spoken_to_by_v3(old: Replay) -> None:
     attached = old.server.ask("GET", old._live(old.clients["writer"]), token=token).json["identityUniversalAuth"]
     place = Place(old._live("e292eccd-0707-4c98-adbc-9297ec6699d0"), "dev")  # the recorded project's id
     with Client(f"http://127.0.0.1:{old.server._address()}") as client:
-        assert provision.level(client) == "v3"
+        assert infisical_provision.level(client) == "v3"
         client.login(attached["clientId"], old.placeholders["writer.client_secret"])
         listing = client.create_missing(place, VALUES)
         assert client.level == "v3"
@@ -319,4 +332,4 @@ def test_an_old_server_is_spoken_to_by_v3(old: Replay) -> None:
 def test_an_old_server_cannot_be_set_up_and_says_so(old: Replay, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{old.server._address()}"
     with Client(url) as client, pytest.raises(BattenError, match="infisical_mode: external"):
-        provision.bootstrap(kept(tmp_path), client, SETTINGS)
+        infisical_provision.bootstrap(kept(tmp_path), client, SETTINGS)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, metrics, release, rotation, sync
-from ansible_collections.batten.core.plugins.module_utils.access import Access
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import Listing, Stored, Unreachable
+from ansible_collections.batten.core.plugins.module_utils.infisical_access import Access
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 RULES: dict[str, Any] = {

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import credentials
-from .access import Access
 from .errors import BattenError
 from .infisical import Client, Place
+from .infisical_access import Access
 from .infisical_http import Refused, Uncertain, Unreachable
-from .organisation import ENVIRONMENT, Organisation, matching
+from .infisical_organisation import ENVIRONMENT, Organisation, matching
 from .paths import StackPaths
 
 Json = Any

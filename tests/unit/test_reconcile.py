@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.batten.core.plugins.module_utils import store
+from ansible_collections.batten.core.plugins.module_utils import reconcile
 from ansible_collections.batten.core.plugins.module_utils.credentials import Bundle
 from ansible_collections.batten.core.plugins.module_utils.infisical import Stored
 
@@ -39,21 +39,21 @@ HERE = Bundle(b"k", values={"a": "1"}, versions={"a": 3})
     ],
 )
 def test_one_secret(rule: Any, bundle: Bundle, remote: Any, want: dict[str, Any]) -> None:
-    assert store.compare({"a": rule}, bundle, remote, {}) == store.Outcome(**want)
+    assert reconcile.compare({"a": rule}, bundle, remote, {}) == reconcile.Outcome(**want)
 
 
 def test_a_version_that_did_not_work_is_not_tried_again_until_it_changes() -> None:
     remote = {"a": Stored("bad", 4)}
-    assert store.compare({"a": PASSWORD}, HERE, remote, {"a": 4}) == store.Outcome()
-    assert store.compare({"a": PASSWORD}, HERE, {"a": Stored("good", 5)}, {"a": 4}).change == {"a": "good"}
+    assert reconcile.compare({"a": PASSWORD}, HERE, remote, {"a": 4}) == reconcile.Outcome()
+    assert reconcile.compare({"a": PASSWORD}, HERE, {"a": Stored("good", 5)}, {"a": 4}).change == {"a": "good"}
 
 
 def test_what_is_coming_with_this_run_is_not_asked_for() -> None:
-    assert store.compare({"a": PROVIDED}, Bundle(b"k"), {}, {}, coming=["a"]).ask == ()
+    assert reconcile.compare({"a": PROVIDED}, Bundle(b"k"), {}, {}, coming=["a"]).ask == ()
 
 
 def test_values_are_in_no_text() -> None:
-    outcome = store.compare(
+    outcome = reconcile.compare(
         {"a": PASSWORD, "b": PASSWORD}, HERE, {"a": Stored("s3cret", 4), "b": Stored("s3cret", 1)}, {}
     )
     assert outcome.change
@@ -69,11 +69,11 @@ def test_doing_what_follows_leaves_both_sides_equal(here: dict[str, str], there:
     rules = dict.fromkeys("abc", PASSWORD)
     bundle = Bundle(b"k", values=here, versions=dict.fromkeys(here, 1) if seen else {})
     remote = {name: Stored(value, 1) for name, value in there.items()}
-    outcome = store.compare(rules, bundle, remote, {})
+    outcome = reconcile.compare(rules, bundle, remote, {})
     made = dict.fromkeys(outcome.make, "made")
     after = bundle.having({**outcome.take, **outcome.change, **made})
     ours = {name: after.values[name] for name in (*outcome.create, *outcome.update, *outcome.make)}
     remote |= {name: Stored(value, 2) for name, value in ours.items()}
     assert {name: one.value for name, one in remote.items()} == dict(after.values)
     settled = replace(after, versions={name: one.version for name, one in remote.items()})
-    assert store.compare(rules, settled, remote, {}) == store.Outcome()
+    assert reconcile.compare(rules, settled, remote, {}) == reconcile.Outcome()

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: login
+module: infisical_login
 short_description: Take over this host's login to the Infisical of another host
-version_added: 0.2.0
+version_added: 0.1.0
 author: The batten authors (@batten)
 description:
   - Without C(sealed) it says whether the stack can log in, and to which key its login has to be sealed.
@@ -31,7 +31,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: See whether this host can log in, and to which key its login is sealed
-  batten.core.login:
+  batten.core.infisical_login:
     stack: app
 """
 
@@ -50,7 +50,7 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import access, sealing
+from ansible_collections.batten.core.plugins.module_utils import cms, infisical_access
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
@@ -63,11 +63,14 @@ def main() -> None:
     )
     paths, sealed = StackPaths(module.params["stack"]), module.params["sealed"]
     try:
-        changed = not sealing.key_file(paths).exists()
-        certificate = "" if changed and module.check_mode else sealing.public_key(paths)
+        changed = not cms.key_file(paths).exists()
+        certificate = "" if changed and module.check_mode else cms.public_key(paths)
         if sealed and not module.check_mode:
-            changed = access.save(paths, access.from_json(json.loads(sealing.unseal(paths, sealed)))) or changed
-        module.exit_json(changed=changed, present=access.load(paths) is not None, public_key=certificate)
+            changed = (
+                infisical_access.save(paths, infisical_access.from_json(json.loads(cms.unseal(paths, sealed))))
+                or changed
+            )
+        module.exit_json(changed=changed, present=infisical_access.load(paths) is not None, public_key=certificate)
     except BattenError as error:
         module.fail_json(msg=str(error))
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from . import access, credentials, lock, provision, release, sync
+from . import credentials, infisical_access, infisical_provision, lock, release, sync
 from .docker_api import Docker
 from .errors import BattenError
 from .infisical import Client
@@ -66,14 +66,16 @@ def rotate(
 
 def _push(paths: StackPaths) -> Callable[..., dict[str, int]] | None:
     """Return what stores values of this stack in Infisical; None for one whose values are kept on the host alone."""
-    known = access.load(paths)
+    known = infisical_access.load(paths)
     return sync.Vault(known).push if known else None
 
 
 def _new_login(paths: StackPaths, host: str, local: bool) -> None:
-    known = access.load(paths)
+    known = infisical_access.load(paths)
     if known is None or not local:
         fix = "make a new client secret of this host's identity there, set infisical_client_secret and run site.yml"
         raise BattenError("the login to an Infisical elsewhere cannot be rotated from here", IDENTITY, fix)
     with Client(known.url, known.ca) as client:
-        provision.rotate_identity(StackPaths(INFISICAL), client, paths.stack, host, lambda new: access.save(paths, new))
+        infisical_provision.rotate_identity(
+            StackPaths(INFISICAL), client, paths.stack, host, lambda new: infisical_access.save(paths, new)
+        )

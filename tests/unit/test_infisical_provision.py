@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import (
-    access,
     atomic,
+    cms,
     credentials,
+    infisical_access,
     infisical_http,
-    organisation,
-    provision,
-    sealing,
+    infisical_organisation,
+    infisical_provision,
     systemd_creds,
 )
-from ansible_collections.batten.core.plugins.module_utils.access import Access
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.infisical import Client, Refused, Unreachable
+from ansible_collections.batten.core.plugins.module_utils.infisical_access import Access
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 from ansible_collections.batten.core.plugins.modules import infisical
 from tests.unit.fake_infisical import Fake, no
 from tests.unit.scripted_server import Asked, Say, serving
 
 PASSWORD = "admin-password-nobody-may-see"
-SETTINGS = provision.Settings("admin@example.com", "Example")
+SETTINGS = infisical_provision.Settings("admin@example.com", "Example")
 
 
 class Killed(BaseException):
@@ -65,21 +65,21 @@ WAYS = (("shop", "web1"), ("shop", "web2"), ("blog", "web1"))
 def all_of_it(url: str, paths: StackPaths, ways: Sequence[tuple[str, str]] = WAYS) -> list[str]:
     """Set up, and let the hosts of ``ways`` in; return what was done."""
     with client_of(url) as client:
-        changes = provision.bootstrap(paths, client, SETTINGS)
+        changes = infisical_provision.bootstrap(paths, client, SETTINGS)
         for stack, name in ways:
             here = StackPaths(stack, f"{paths.root}-{name}")
 
             def save(one: Access, here: StackPaths = here) -> None:
-                access.save(here, one)
+                infisical_access.save(here, one)
 
-            changes += provision.ensure(paths, client, stack, name, access.load(here), save)
+            changes += infisical_provision.ensure(paths, client, stack, name, infisical_access.load(here), save)
         return changes
 
 
 def check_ways(url: str, paths: StackPaths, ways: Sequence[tuple[str, str]] = WAYS) -> None:
     """See that everything that was kept opens what it should."""
     for stack, name in ways:
-        known = access.load(StackPaths(stack, f"{paths.root}-{name}"))
+        known = infisical_access.load(StackPaths(stack, f"{paths.root}-{name}"))
         assert known is not None
         with client_of(url) as client:
             client.login(known.client_id, known.client_secret)
@@ -128,9 +128,9 @@ def test_everything_is_there_afterwards_and_a_second_run_changes_nothing(host: C
 def test_the_first_run_makes_few_requests_and_the_next_fewer(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, asked), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
         first = len(asked)
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
     assert (first, len(asked) - first) == (19, 4)
 
 
@@ -247,20 +247,20 @@ def test_a_bootstrap_token_that_is_dead_at_birth_is_no_obstacle(host: Callable[[
 def test_sign_up_that_was_opened_again_is_closed(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
         fake.config["allowSignUp"] = True
-        assert provision.predict(paths, client, SETTINGS) == ["Infisical: allowSignUp set to false"]
-        assert provision.bootstrap(paths, client, SETTINGS) == ["Infisical: allowSignUp set to false"]
+        assert infisical_provision.predict(paths, client, SETTINGS) == ["Infisical: allowSignUp set to false"]
+        assert infisical_provision.bootstrap(paths, client, SETTINGS) == ["Infisical: allowSignUp set to false"]
     assert fake.config["allowSignUp"] is False
 
 
 def test_check_mode_says_what_would_be_done_and_does_nothing(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        assert provision.predict(paths, client, SETTINGS) == ["Infisical: set up, with organisation Example"]
+        assert infisical_provision.predict(paths, client, SETTINGS) == ["Infisical: set up, with organisation Example"]
     assert not fake.initialized
     with client_of(url) as client:
-        assert provision.predict(paths, client, SETTINGS) == ["Infisical: set up, with organisation Example"]
+        assert infisical_provision.predict(paths, client, SETTINGS) == ["Infisical: set up, with organisation Example"]
 
 
 def test_a_role_that_was_raised_is_put_back(host: Callable[[str], StackPaths]) -> None:
@@ -276,9 +276,9 @@ def test_a_role_that_was_raised_is_put_back(host: Callable[[str], StackPaths]) -
 def test_of_duplicates_from_a_race_the_oldest_is_used_and_said(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
         first, _second = (fake.new_identity("batten-shop-web1", "no-access") for _ in range(2))
-        way = provision.enroll(paths, client, "shop", "web1")
+        way = infisical_provision.enroll(paths, client, "shop", "web1")
         assert client.remarks == [
             "identity batten-shop-web1: there are 2 of this name in Infisical; the oldest is in use"
         ]
@@ -311,11 +311,11 @@ def test_rotating_an_identity_revokes_the_old_secret_last(host: Callable[[str], 
             assert [each["value"] for each in fake.valid_secrets(identity["id"])] == [before, one.client_secret]
             saved.append(one)
 
-        provision.rotate_identity(paths, client, "shop", "web1", save)
+        infisical_provision.rotate_identity(paths, client, "shop", "web1", save)
         assert [each["value"] for each in fake.valid_secrets(identity["id"])] == [saved[0].client_secret]
         provisioner = next(one for one in fake.identities if one["name"] == "batten-provisioning")
         old = fake.valid_secrets(provisioner["id"])[0]["value"]
-        provision.rotate_provisioner(paths, client)
+        infisical_provision.rotate_provisioner(paths, client)
         (new,) = fake.valid_secrets(provisioner["id"])
         assert new["value"] == credentials.load(paths).values["provisioning_client_secret"] != old
 
@@ -323,14 +323,14 @@ def test_rotating_an_identity_revokes_the_old_secret_last(host: Callable[[str], 
 def test_a_host_elsewhere_keeps_its_old_way_until_it_confirms_the_new_one(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
-        old = provision.issue(paths, client, "shop", "web9", "https://infisical.example", "CA")
-        new = provision.issue(paths, client, "shop", "web9", "https://infisical.example", "CA")
+        infisical_provision.bootstrap(paths, client, SETTINGS)
+        old = infisical_provision.issue(paths, client, "shop", "web9", "https://infisical.example", "CA")
+        new = infisical_provision.issue(paths, client, "shop", "web9", "https://infisical.example", "CA")
         assert (new.access.url, new.access.ca) == ("https://infisical.example", "CA")
         identity = next(one for one in fake.identities if one["name"] == "batten-shop-web9")
         assert len(fake.valid_secrets(identity["id"])) == 2
-        assert provision.revoke_all_but(paths, client, "shop", "web9", "unknown") == 0
-        assert provision.revoke_all_but(paths, client, "shop", "web9", new.secret_id) == 1
+        assert infisical_provision.revoke_all_but(paths, client, "shop", "web9", "unknown") == 0
+        assert infisical_provision.revoke_all_but(paths, client, "shop", "web9", new.secret_id) == 1
         assert [one["value"] for one in fake.valid_secrets(identity["id"])] == [new.access.client_secret]
     assert old.access.client_secret != new.access.client_secret
 
@@ -338,16 +338,16 @@ def test_a_host_elsewhere_keeps_its_old_way_until_it_confirms_the_new_one(host: 
 def test_a_server_from_before_bootstrap_is_refused_with_the_way_out(host: Callable[[str], StackPaths]) -> None:
     words = r"no bootstrap endpoint.*\n  fix: .*infisical_mode: external"
     with serving(Fake(bootstraps=False)) as (url, _), client_of(url) as client, pytest.raises(BattenError, match=words):
-        provision.bootstrap(host("host"), client, SETTINGS)
+        infisical_provision.bootstrap(host("host"), client, SETTINGS)
 
 
 def test_a_changed_administrators_password_is_one_refused_login(host: Callable[[str], StackPaths]) -> None:
     fake = Fake()
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(host("first"), client, SETTINGS)
+        infisical_provision.bootstrap(host("first"), client, SETTINGS)
         fake.admin["password"] = "changed in the UI"
         with pytest.raises(Refused, match=r"Invalid credentials\n  fix: .*admin_password") as error:
-            provision.bootstrap(host("second"), client, SETTINGS)
+            infisical_provision.bootstrap(host("second"), client, SETTINGS)
     assert fake.failed_logins == 1
     assert PASSWORD not in str(error.value)
 
@@ -355,9 +355,11 @@ def test_a_changed_administrators_password_is_one_refused_login(host: Callable[[
 def test_another_organisation_is_an_error_that_names_what_is_there(host: Callable[[str], StackPaths]) -> None:
     fake = Fake()
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(host("first"), client, SETTINGS)
+        infisical_provision.bootstrap(host("first"), client, SETTINGS)
         with pytest.raises(BattenError, match=r"no organisation Other\n  fix: .*: Example"):
-            provision.bootstrap(host("second"), client, provision.Settings("admin@example.com", "Other"))
+            infisical_provision.bootstrap(
+                host("second"), client, infisical_provision.Settings("admin@example.com", "Other")
+            )
 
 
 def test_a_lockout_is_not_mistaken_for_a_lost_login(
@@ -365,33 +367,33 @@ def test_a_lockout_is_not_mistaken_for_a_lost_login(
 ) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
         locked = "This identity auth method is temporarily locked, please try again later"
         monkeypatch.setattr(fake, "login", lambda **_: no(401, "UnauthorizedError", locked))
         before = len(fake.secrets)
         with pytest.raises(Refused, match="wait five minutes"):
-            provision.bootstrap(paths, client, SETTINGS)
+            infisical_provision.bootstrap(paths, client, SETTINGS)
     assert len(fake.secrets) == before
 
 
 def test_more_identities_than_a_page_holds_are_all_seen(host: Callable[[str], StackPaths]) -> None:
     fake, paths = Fake(), host("host")
     with serving(fake) as (url, _), client_of(url) as client:
-        provision.bootstrap(paths, client, SETTINGS)
+        infisical_provision.bootstrap(paths, client, SETTINGS)
         for number in range(250):
             fake.new_identity(f"other{number}", "no-access")
         wanted = fake.new_identity("batten-shop-web1", "no-access")
-        provision.enroll(paths, client, "shop", "web1")
+        infisical_provision.enroll(paths, client, "shop", "web1")
     assert [one["id"] for one in fake.identities if one["name"] == "batten-shop-web1"] == [wanted["id"]]
 
 
 @pytest.mark.parametrize("stack", ["shop", "a", "my_stack", "Shop", "a.b", "a-b", "x" * 60, "x" * 61])
 def test_a_slug_is_what_the_server_takes_and_its_own(stack: str) -> None:
-    slug = organisation.slug_of(stack)
+    slug = infisical_organisation.slug_of(stack)
     assert 5 <= len(slug) <= 36
     assert slug.replace("-", "").isalnum()
     assert slug == slug.lower()
-    assert [slug == organisation.slug_of(other) for other in ("my-stack", "x" * 62)] == [False, False]
+    assert [slug == infisical_organisation.slug_of(other) for other in ("my-stack", "x" * 62)] == [False, False]
 
 
 # The module
@@ -415,7 +417,7 @@ def test_the_module_hands_a_host_elsewhere_what_only_that_host_can_open(
     run: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     there = StackPaths("shop", str(tmp_path / "there"))
-    wanted = {"stack": "shop", "host": "web9", "public_key": sealing.public_key(there)}
+    wanted = {"stack": "shop", "host": "web9", "public_key": cms.public_key(there)}
     fake = Fake()
     with in_process(fake) as url:
         first = run(url, enroll=[wanted])
@@ -426,7 +428,7 @@ def test_the_module_hands_a_host_elsewhere_what_only_that_host_can_open(
     assert (first["initialized"], second["initialized"], second["level"]) == (False, True, "v4")
     assert "web9: given a way to the secrets of stack shop" in first["changes"]
     assert confirmed["changes"] == ["web9: its old way to the secrets of stack shop revoked"]
-    way = access.from_json(json.loads(sealing.unseal(there, given["sealed"])))
+    way = infisical_access.from_json(json.loads(cms.unseal(there, given["sealed"])))
     identity = next(one for one in fake.identities if one["name"] == "batten-shop-web9")
     assert [one["value"] for one in fake.valid_secrets(identity["id"])] == [way.client_secret]
     assert way.url == "https://infisical.example"
