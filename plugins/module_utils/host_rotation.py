@@ -13,8 +13,10 @@ from .errors import BattenError
 from .infisical import Client
 from .paths import StackPaths
 from .rotation import Result, Rotation, chosen
+from .sync import LOCAL
 
-INFISICAL = "infisical"
+INFISICAL = LOCAL.stack
+PREFIX = f"{INFISICAL}/"
 IDENTITY = "infisical_identity"
 
 
@@ -29,10 +31,9 @@ class Wanted:
 
     def of(self, stack: str) -> list[str]:
         """Return the names that mean ``stack``: those of Infisical's own are written ``infisical/NAME``."""
-        prefix = f"{INFISICAL}/"
         if stack == INFISICAL:
-            return [name.partition("/")[2] for name in self.names if name.startswith(prefix)]
-        return [name for name in self.names if not name.startswith(prefix) and name != IDENTITY]
+            return [name[len(PREFIX) :] for name in self.names if name.startswith(PREFIX)]
+        return [name for name in self.names if not name.startswith(PREFIX) and name != IDENTITY]
 
 
 def rotate(
@@ -40,25 +41,33 @@ def rotate(
 ) -> dict[str, dict[str, Any]]:
     """Rotate on this host what is ``wanted``; return what came of it by stack. Names are checked before any is rotated.
 
+    ``stack`` is the host's own, or ``infisical`` on a host that runs nothing else.
     Raises BattenError for a name that cannot be rotated, and what :meth:`Rotation.rotate` raises.
     """
     here = [stack]
-    if stack != INFISICAL and release.running(StackPaths(INFISICAL)):
+    if stack != INFISICAL and release.running(LOCAL):
         here.append(INFISICAL)
-    elif any(name.startswith(f"{INFISICAL}/") for name in wanted.names):
-        raise BattenError("no Infisical runs on this host", "rotate", "rotate on the host that runs it")
+    if INFISICAL not in here and any(name.startswith(PREFIX) for name in wanted.names):
+        raise BattenError("no Infisical of batten's runs here", "rotate", "leave infisical/NAME to whoever runs it")
     with ExitStack() as locks:
         for name in here if not check else ():
             locks.enter_context(lock.held(StackPaths(name).lock))
         turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name)), say) for name in here}
         names = {
-            name: chosen(one.rules, credentials.load(one.paths), wanted.of(name), wanted.everything, wanted.older_than)
+            name: chosen(
+                one.rules,
+                credentials.load(one.paths),
+                wanted.of(name),
+                wanted.everything,
+                wanted.older_than,
+                PREFIX if name == INFISICAL else "",
+            )
             for name, one in turns.items()
         }
         if check:
             return {name: Result(rotated=names[name]).to_json() for name in here}
         found = {name: one.rotate(names[name]).to_json() for name, one in turns.items()}
-        if IDENTITY in wanted.names or (wanted.everything and INFISICAL in here):
+        if stack != INFISICAL and (IDENTITY in wanted.names or (wanted.everything and INFISICAL in here)):
             _new_login(StackPaths(stack), wanted.host, local=INFISICAL in here)
             found[stack]["rotated"].append(IDENTITY)
         return found
@@ -73,9 +82,12 @@ def _push(paths: StackPaths) -> Callable[..., dict[str, int]] | None:
 def _new_login(paths: StackPaths, host: str, local: bool) -> None:
     known = infisical_access.load(paths)
     if known is None or not local:
-        fix = "make a new client secret of this host's identity there, set infisical_client_secret and run site.yml"
+        fix = (
+            f"rm {paths.access} on this host and run site.yml, which makes a new login and ends this one; with "
+            "infisical_mode: external make a new client secret there, set infisical_client_secret and run site.yml"
+        )
         raise BattenError("the login to an Infisical elsewhere cannot be rotated from here", IDENTITY, fix)
     with Client(known.url, known.ca) as client:
         infisical_provision.rotate_identity(
-            StackPaths(INFISICAL), client, paths.stack, host, lambda new: infisical_access.save(paths, new)
+            LOCAL, client, paths.stack, host, lambda new: infisical_access.save(paths, new)
         )

@@ -100,7 +100,7 @@ def issue(
         raise BattenError(
             f"this host's clock says {_written(now)}, and the CA holds from {_written(since)} to {_written(until)}",
             "this host",
-            "see: timedatectl; a CA that has ended is made anew by: batten rotate",
+            "see: timedatectl; a CA that has ended is renewed, with the same key, by the next run of site.yml",
         )
     common_name = names[0] if len(names[0]) <= _MOST_COMMON_NAME else "batten"
     end = min(now + timedelta(days=days), until)

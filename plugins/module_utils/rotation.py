@@ -12,6 +12,7 @@ time go to the second state at once, which keeps the old value until the gate ha
 from __future__ import annotations
 
 import calendar
+import difflib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +31,14 @@ Push = Callable[[Mapping[str, str]], Mapping[str, int]]
 
 OVERLAPPING = ("postgres_role", "redis")
 """Kinds of which two values can be valid at once."""
-_FIXED = {"none": "it protects data that only it opens", "provided": "its new value comes from whoever issued it"}
+_FIXED = {
+    "none": ("what it has encrypted or signed stands and falls with it", "leave it; an authority is renewed by itself"),
+    "provided": (
+        "its new value comes from whoever issued it",
+        "put the new value into Infisical: batten tunnel infisical",
+    ),
+}
+_EMPTY = ("it has no value yet", "run site.yml first")
 _PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0
 
@@ -114,19 +122,27 @@ def phase(bundle: Bundle, which: str) -> list[str]:
     return sorted(name for name, other in bundle.others.items() if other.phase == which)
 
 
-def chosen(rules: Rules, bundle: Bundle, names: Sequence[str], everything: bool, older_than: float | None) -> list[str]:
-    """Return the secrets to rotate; ``older_than`` is in seconds. Raises BattenError for one that cannot be."""
+def chosen(
+    rules: Rules,
+    bundle: Bundle,
+    names: Sequence[str],
+    everything: bool,
+    older_than: float | None,
+    prefix: str = "",
+) -> list[str]:
+    """Return the secrets to rotate; ``older_than`` is in seconds, ``prefix`` what a person types before a name.
+
+    Raises BattenError for one that cannot be rotated.
+    """
     can = [name for name, rule in sorted(rules.items()) if kind(rules, name) not in _FIXED and name in bundle.values]
     for name in names:
         if name not in rules:
-            fix = f"use one of: {', '.join(can)}"
-            raise BattenError(f"no secret is named {name}", "rotate", fix)
+            near = difflib.get_close_matches(name, can, 1)
+            fix = f"use {prefix}{near[0]}" if near else f"use one of: {', '.join(prefix + one for one in can)}"
+            raise BattenError(f"no secret is named {prefix}{name}", "rotate", fix)
         if name not in can:
-            why = _FIXED.get(kind(rules, name), "it has no value yet")
-            fix = (
-                "put the new value into Infisical: batten tunnel infisical" if why == _FIXED["provided"] else "leave it"
-            )
-            raise BattenError(f"{name} cannot be rotated: {why}", "rotate", fix)
+            why, fix = _FIXED.get(kind(rules, name), _EMPTY)
+            raise BattenError(f"{prefix}{name} cannot be rotated: {why}", "rotate", fix)
     if everything:
         return can
     if older_than is not None:

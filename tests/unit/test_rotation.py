@@ -229,7 +229,7 @@ def test_old_values_are_back_though_infisical_went_away(world: World, paths: Sta
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("vault_key", "it protects data"), ("api_key", "whoever issued it"), ("nope", "no secret is named nope")],
+    [("vault_key", "stands and falls with it"), ("api_key", "whoever issued it"), ("nope", "no secret is named nope")],
 )
 def test_what_cannot_be_rotated_is_refused_with_the_reason(name: str, why: str) -> None:
     with pytest.raises(BattenError, match=why) as caught:
