@@ -7,7 +7,7 @@ marked good last, and the next run compares what lives with the plan, whatever t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import (
@@ -69,6 +69,29 @@ class Result:
         return dict(self.__dict__)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every step of one run is about. ``result`` is filled in as they go."""
+
+    payload: Payload
+    options: Options
+    docker: Docker
+    paths: StackPaths
+    result: Result
+
+    @property
+    def project(self) -> str:
+        return str(self.payload["project"])
+
+    def look(self, model: Mapping[str, Any], known: Mapping[str, str], digests: Mapping[str, str]) -> survey.Survey:
+        """Return what lives beside ``model``; ``known`` are the digests in its labels, by service."""
+        return survey.look(self.docker, self.paths, self.payload, survey.with_digests(model, known), digests)
+
+    def did(self, service: str, action: str, why: str, seconds: float = 0.0) -> None:
+        """Note an action."""
+        self.result.actions.append({"service": service, "action": action, "why": why, "seconds": seconds})
+
+
 class ApplyFailed(BattenError):  # noqa: N818 - what happened, as a person says it
     """The release did not hold; ``result`` says what was done until then."""
 
@@ -94,83 +117,81 @@ def apply(payload: Payload, options: Options, docker: Docker, paths: StackPaths)
 
 def predict(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
     """Return what :func:`apply` would do; works before Docker exists, and changes nothing."""
-    result = Result(release.identity(payload), release.running(paths))
+    run = _run(payload, options, docker, paths)
+    result = run.result
     program_differs = [str(PROGRAM)] if program.install(check=True) else []
     files = [_file(payload, path) for path in (*release.differences(paths, payload), *program_differs)]
     secrets = credentials.deliver(paths, payload["secrets"], check=True, coming=options.given)
     made = [_secret(payload, change) for change in secrets.changes]
     if docker.answers() and compose_version():
-        model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
-        seen = survey.look(docker, paths, payload, model, secrets.digests)
-        _preflight(payload, options, docker, paths, seen)
+        seen = run.look(survey.merged_model(paths, payload), secrets.digests, secrets.digests)
+        _preflight(run, seen)
         found = list(seen.differences)
         result.pending = [dict(one.__dict__) for one in seen.actions.values()]
     else:
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
     result.differences = [one.to_json() for one in (*files, *made, *found)]
-    kept = _keep_up(paths, payload["plan"], options, check=True)
+    kept = _keep_up(run, check=True)
     result.changed = bool(result.differences or kept)
     return result
 
 
 def converge(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> Result:
+    """Do what :func:`apply` says, for a caller that holds the stack's lock already."""
     _need_engine(docker)
-    result = Result(release.identity(payload), release.running(paths))
+    run = _run(payload, options, docker, paths)
+    result = run.result
     good = release.last_good(paths)
     model = survey.merged_model(paths, payload)
     known = _known_digests(paths, payload)
-    seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
-    _preflight(payload, options, docker, paths, seen)
-    if _get_images(payload, docker, seen, result):  # what an image says of itself is known only now
-        seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
-        _preflight(payload, options, docker, paths, seen)
+    seen = run.look(model, known, {})
+    _preflight(run, seen)
+    if _get_images(run, seen):  # what an image says of itself is known only now
+        seen = run.look(model, known, {})
+        _preflight(run, seen)
 
     written = release.write(paths, payload)
     written += [str(PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
-    seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests)
+    seen = run.look(model, secrets.digests, secrets.digests)
     files = [_file(payload, path) for path in written]
     made = [_secret(payload, change) for change in secrets.changes]
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
 
-    prepared = adoption.prepare(_places(payload, docker), options.adopt_chown, check=False)
-    actor = _actor(payload, options, docker, paths, seen, secrets.digests, result)
+    prepared = adoption.prepare(_places(run), options.adopt_chown, check=False)
+    actor = _actor(run, seen, secrets.digests)
     moved = release.activate(paths, payload)
     try:
         actor.run()
         result.gate = actor.wait(seen.desired)
-        gate.prove(docker, payload["project"], _kept_with_new_secrets(known, secrets.digests, actor))
+        gate.prove(docker, run.project, _kept_with_new_secrets(known, secrets.digests, actor))
     except BattenError as failure:
         result.changed = True
-        _audit(payload, paths, result, "failed")
-        raise _after_failure(failure, payload, good, options, docker, paths, result, actor) from failure
-    kept = _keep_up(paths, payload["plan"], options, check=False)
+        _audit(run, "failed")
+        raise _after_failure(run, failure, good) from failure
+    kept = _keep_up(run, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
     release.prune(paths, {result.release, *([good] if good else [])})
     did = [one for one in result.actions if one["action"] != "wait"]
     result.changed = bool(result.differences or did or prepared or moved or kept or marked)
-    _audit(payload, paths, result, "done")
+    _audit(run, "done")
     return result
 
 
-def _after_failure(
-    failure: BattenError,
-    payload: Payload,
-    good: str | None,
-    options: Options,
-    docker: Docker,
-    paths: StackPaths,
-    result: Result,
-    actor: Actor,
-) -> ApplyFailed:
-    """Keep, stop or return, as house rule 5 says; the message tells which."""
-    failed = release.identity(payload)
+def _run(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> _Run:
+    return _Run(payload, options, docker, paths, Result(release.identity(payload), release.running(paths)))
+
+
+def _after_failure(run: _Run, failure: BattenError, good: str | None) -> ApplyFailed:
+    """Keep, stop or return, as house rule 5 says; the message tells which. ``good`` is the last good release."""
+    result = run.result
+    failed = result.release
     dumped = [one for one in result.actions if one["action"] == "dump"]
     if good is None:
-        for containers in docker.list(payload["project"]):
-            if containers["State"] in ("running", "restarting", "paused"):
-                docker.stop(containers["Id"])
+        for container in run.docker.list(run.project):
+            if container["State"] in ("running", "restarting", "paused"):
+                run.docker.stop(container["Id"])
         return ApplyFailed(failure, "This was the first release: its containers are stopped, not removed.", result)
     if good == failed:
         return ApplyFailed(failure, f"Release {failed} was good before, so there is nothing to return to.", result)
@@ -180,68 +201,59 @@ def _after_failure(
             failure, f"It may have migrated its database, so the old release was not put back.\n{more}", result
         )
     try:
-        _return_to(good, options, docker, paths, result)
+        _return_to(run, good)
     except BattenError as second:
         more = f"The last good release {good} could not be put back either: {second}"
         return ApplyFailed(failure, more, result)
     return ApplyFailed(failure, f"The last good release {good} is running again.", result)
 
 
-def _return_to(good: str, options: Options, docker: Docker, paths: StackPaths, result: Result) -> None:
-    payload = release.read(paths, good)
+def _return_to(failed: _Run, good: str) -> None:
+    paths, payload = failed.paths, release.read(failed.paths, good)
+    run = replace(failed, payload=payload, result=Result(good, failed.result.release))
     release.write(paths, payload)
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
-    model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
-    seen = survey.look(docker, paths, payload, model, secrets.digests)
-    if _get_images(payload, docker, seen, result):
-        seen = survey.look(docker, paths, payload, model, secrets.digests)
+    model = survey.merged_model(paths, payload)
+    seen = run.look(model, secrets.digests, secrets.digests)
+    if _get_images(run, seen):
+        seen = run.look(model, secrets.digests, secrets.digests)
     release.activate(paths, payload)
-    back = Result(good, result.release)
-    actor = _actor(payload, options, docker, paths, seen, secrets.digests, back)
+    actor = _actor(run, seen, secrets.digests)
     actor.run()
     actor.wait(seen.desired)
-    result.returned_to = good
-    _audit(payload, paths, back, "returned")
+    failed.result.returned_to = good
+    _audit(run, "returned")
 
 
-def _actor(
-    payload: Payload,
-    options: Options,
-    docker: Docker,
-    paths: StackPaths,
-    seen: survey.Survey,
-    digests: Mapping[str, str],
-    result: Result,
-) -> Actor:
+def _actor(run: _Run, seen: survey.Survey, digests: Mapping[str, str]) -> Actor:
+    docker, paths, payload = run.docker, run.paths, run.payload
     variables = {survey.digest_variable(name): digest for name, digest in digests.items()}
     compose = survey.compose(paths, payload, variables)
     spec = payload.get("postgres")
     where = (spec or {}).get("service") or "managed PostgreSQL"
 
     def ensure_roles() -> None:
-        for change in postgres.ensure(docker, payload["project"], spec or {}, paths):
-            action = "wait" if waits(change) else "ensure"
-            result.actions.append({"service": where, "action": action, "why": change, "seconds": 0.0})
+        for change in postgres.ensure(docker, run.project, spec or {}, paths):
+            run.did(where, "wait" if waits(change) else "ensure", change)
 
     def dump(service: str) -> None:
         database = (payload["plan"]["services"].get(service) or {}).get("migrates")
         if database and spec:
-            path, restore = postgres.dump(docker, payload["project"], spec, paths, database)
-            why = f"database {database} was dumped to {path}; to restore it: {restore}"
-            result.actions.append({"service": service, "action": "dump", "why": why, "seconds": 0.0})
+            path, command = postgres.dump(docker, run.project, spec, paths, database)
+            run.did(service, "dump", f"database {database} was dumped to {path}; to restore it: {command}")
 
     def load(service: str, before: Callable[[], None]) -> Callable[[], None]:
         def load_after() -> None:
             before()
             for change in restore.load(paths, docker, payload, service):
-                result.actions.append({"service": service, "action": "restore", "why": change, "seconds": 0.0})
+                run.did(service, "restore", change)
 
         return load_after
 
     once = {spec["service"] or MANAGED: ensure_roles} if spec else {}
     once = {**once, **{service: load(service, once.get(service, _nothing)) for service in restore.pending(paths)}}
-    actor = Actor(docker, paths, payload, seen, compose, digests, options.gate_timeout, dump, once)
-    actor.done = result.actions
+    actor = Actor(docker, paths, payload, seen, compose, digests, run.options.gate_timeout, dump, once)
+    actor.done = run.result.actions
     return actor
 
 
@@ -249,33 +261,34 @@ def _nothing() -> None:
     """What comes before a dump is loaded into a server whose roles nobody declared."""
 
 
-def _keep_up(paths: StackPaths, plan: Mapping[str, Any], options: Options, check: bool) -> list[str]:
+def _keep_up(run: _Run, check: bool) -> list[str]:
     """Install what goes on after the run: the units, and the program that backups need."""
-    if not options.manage_units:
+    plan = run.payload["plan"]
+    if not run.options.manage_units:
         return []
-    return [*(age.ensure(check) if plan.get("backup") else []), *units.ensure(paths, plan, check)]
+    return [*(age.ensure(check) if plan.get("backup") else []), *units.ensure(run.paths, plan, check)]
 
 
-def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackPaths, seen: survey.Survey) -> None:
-    coming = [paths.base / name for name in release.base_files(payload)]
+def _preflight(run: _Run, seen: survey.Survey) -> None:
+    coming = [run.paths.base / name for name in release.base_files(run.payload)]
     pulls = bool(seen.missing_images)
-    problems = preflight.check(docker, paths, payload["plan"], seen.desired, seen.observed, pulls, coming)
-    if not options.adopt_chown:
-        problems += adoption.foreign_owners(_places(payload, docker))
+    problems = preflight.check(run.docker, run.paths, run.payload["plan"], seen.desired, seen.observed, pulls, coming)
+    if not run.options.adopt_chown:
+        problems += adoption.foreign_owners(_places(run))
     preflight.refuse(problems)
 
 
-def _get_images(payload: Payload, docker: Docker, seen: survey.Survey, result: Result) -> bool:
+def _get_images(run: _Run, seen: survey.Survey) -> bool:
     """Build what the release brings a context for, pull the rest, before anything is written or stopped."""
-    builds = payload.get("builds") or {}
-    for name, seconds in images.build_missing(docker, builds, seen.missing_images):
-        result.actions.append({"service": name, "action": "build", "why": "image", "seconds": seconds})
+    builds = run.payload.get("builds") or {}
+    for name, seconds in images.build_missing(run.docker, builds, seen.missing_images):
+        run.did(name, "build", "image", seconds)
     images.pull(str(seen.desired[name].service["image"]) for name in seen.missing_images if name not in builds)
     return bool(seen.missing_images)
 
 
-def _places(payload: Payload, docker: Docker) -> list[adoption.Place]:
-    return adoption.places(payload["plan"].get("volumes") or {}, docker.volumes())
+def _places(run: _Run) -> list[adoption.Place]:
+    return adoption.places(run.payload["plan"].get("volumes") or {}, run.docker.volumes())
 
 
 def _need_engine(docker: Docker) -> None:
@@ -306,8 +319,9 @@ def _secret(payload: Payload, change: str) -> Difference:
     return Difference(payload["stack"], "secret", name, "delivery", "delivered", what or "changed", "rewrite")
 
 
-def _audit(payload: Payload, paths: StackPaths, result: Result, outcome: str) -> None:
-    common = {"stack": payload["stack"], "release": result.release, "result": outcome}
+def _audit(run: _Run, outcome: str) -> None:
+    result = run.result
+    common = {"stack": run.payload["stack"], "release": result.release, "result": outcome}
     changes = [
         {
             **common,
@@ -320,4 +334,4 @@ def _audit(payload: Payload, paths: StackPaths, result: Result, outcome: str) ->
         }
         for one in result.differences
     ]
-    audit.append(paths.audit, [*changes, *({**common, **one} for one in result.actions)])
+    audit.append(run.paths.audit, [*changes, *({**common, **one} for one in result.actions)])
