@@ -28,6 +28,9 @@ _KINDS: Mapping[str, Kind] = {
     "local": "local",
     "ansible.builtin.local": "local",
 }
+_SSH_OPTIONS = ("-o", "BatchMode=yes")  # never ask: what is typed at a prompt would go to the command
+# After the inventory's, for the first value counts (ssh_config(5)). A host that is gone is told of in a minute.
+_SSH_DEFAULTS = ("-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15")
 _SSH_FAILED = 255  # ssh(1), EXIT STATUS: "255 if an error occurred"
 
 
@@ -131,7 +134,7 @@ def connect(host: str, variables: Mapping[str, Any], where: str = "") -> Connect
 
 def _ssh_options(variables: Mapping[str, Any]) -> tuple[str, ...]:
     """Ansible's order: its arguments before those of the inventory (ansible.builtin.ssh, ``_build_command``)."""
-    options = ["-o", "BatchMode=yes"]  # never ask: what is typed at a prompt would go to the command
+    options = list(_SSH_OPTIONS)
     if variables.get("ansible_port") or variables.get("ansible_ssh_port"):
         options += ["-p", str(variables.get("ansible_port") or variables["ansible_ssh_port"])]
     key = variables.get("ansible_ssh_private_key_file") or variables.get("ansible_private_key_file")
@@ -139,7 +142,7 @@ def _ssh_options(variables: Mapping[str, Any]) -> tuple[str, ...]:
         options += ["-i", str(Path(str(key)).expanduser())]
     for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
         options += shlex.split(str(variables.get(name) or ""))
-    return tuple(options)
+    return (*options, *_SSH_DEFAULTS)
 
 
 def _become(variables: Mapping[str, Any], user: str, where: str) -> tuple[str, ...]:

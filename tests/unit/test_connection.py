@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import os
 import shlex
+import signal
+import socket
+import subprocess
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from batten import connection
-from batten.cli import tunnel
+from batten.cli import main, tunnel
 from batten.connection import connect
 from batten.errors import BattenError
 
 SSH = ["ssh", "-o", "BatchMode=yes"]
+BOUNDED = ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]
 DOCKER = "community.docker.docker"
 
 
 @pytest.mark.parametrize(
     ("variables", "argv"),
     [
-        ({}, [*SSH, "web1", "sudo -n id 'a b'"]),
-        ({"ansible_user": "root"}, [*SSH, "root@web1", "id 'a b'"]),
+        ({}, [*SSH, *BOUNDED, "web1", "sudo -n id 'a b'"]),
+        ({"ansible_user": "root"}, [*SSH, *BOUNDED, "root@web1", "id 'a b'"]),
         (
             {"ansible_host": "203.0.113.5", "ansible_user": "ann", "ansible_port": 2222},
-            [*SSH, "-p", "2222", "ann@203.0.113.5", "sudo -n id 'a b'"],
+            [*SSH, "-p", "2222", *BOUNDED, "ann@203.0.113.5", "sudo -n id 'a b'"],
         ),
         (
             {
@@ -33,7 +41,7 @@ DOCKER = "community.docker.docker"
                 "ansible_ssh_private_key_file": "/keys/id",
                 "ansible_ssh_common_args": "-o 'ProxyJump=gate'",
             },
-            [*SSH, "-i", "/keys/id", "-o", "ProxyJump=gate", "root@web1", "id 'a b'"],
+            [*SSH, "-i", "/keys/id", "-o", "ProxyJump=gate", *BOUNDED, "root@web1", "id 'a b'"],
         ),
         ({"ansible_connection": DOCKER}, ["docker", "exec", "-i", "web1", "id", "a b"]),
         (
@@ -101,7 +109,8 @@ def test_the_carried_program_runs_from_memory() -> None:
 def test_a_port_is_forwarded_by_ssh_itself() -> None:
     words = connect("web1", {"ansible_user": "ann", "ansible_port": 2222}).forward(8222, "127.0.0.1", 8222)
     assert shlex.join(words) == (
-        "ssh -N -o ExitOnForwardFailure=yes -o BatchMode=yes -p 2222 -L 127.0.0.1:8222:127.0.0.1:8222 ann@web1"
+        "ssh -N -o ExitOnForwardFailure=yes -o BatchMode=yes -p 2222 -o ConnectTimeout=10 -o ServerAliveInterval=15"
+        " -L 127.0.0.1:8222:127.0.0.1:8222 ann@web1"
     )
 
 
@@ -131,3 +140,47 @@ def test_a_tunnel_leads_to_the_containers_own_address() -> None:
 def test_a_tunnel_to_nothing_is_refused(found: list[dict[str, Any]], says: str) -> None:
     with pytest.raises(BattenError, match=says):
         tunnel.target("api", found, {"shop"}, "web1")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tunnel", "-i", "inventories/demo", "infisical", "--port", port]) == 1
+    assert "from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_tunnel_that_ends_takes_its_relays_with_it_and_says_nothing_of_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A browser holds its connection open; the relay of it is a process of ours."""
+
+    async def open_and_close() -> int:
+        task = asyncio.create_task(tunnel._relayed(connection.Connection("here", "local"), target, port, True))
+        reader, writer = None, None
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                break
+            await asyncio.sleep(0.05)
+        assert reader
+        assert writer
+        writer.write(b"hello")
+        assert await asyncio.wait_for(reader.read(5), 10) == b"hello"
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(task, 10)
+        return os.getpid()
+
+    with socket.create_server(("127.0.0.1", 0)) as echo:
+        target = tunnel.Target("echo", "127.0.0.1", echo.getsockname()[1])
+        port = tunnel._free_port(0)
+        threading.Thread(target=_echo_once, args=(echo,), daemon=True).start()
+        me = asyncio.run(open_and_close())
+    assert "Traceback" not in capfd.readouterr().err
+    assert not subprocess.run(["pgrep", "-P", str(me), "-f", "create_connection"], capture_output=True).stdout
+
+
+def _echo_once(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        link, _ = server.accept()
+        with link:
+            link.sendall(link.recv(64))
+            link.recv(64)  # it goes on to hold the connection, as a browser's server does

@@ -12,8 +12,7 @@ from batten import runner
 from batten.cli import inventory_argument, print_json
 from batten.connection import host_program, of_inventory, one
 from batten.errors import BattenError
-
-STACK = "infisical"
+from batten.plan.infisical import STACK
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

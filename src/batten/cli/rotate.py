@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
         raise BattenError(
             "say which secrets to rotate, in one way",
             "batten rotate",
-            "name them, or --all, or --older-than 90d; batten plan shows each service's secrets",
+            "name them, or --all, or --older-than 90d; batten plan lists the secrets by how they are rotated",
         )
     given = {"rotate_names": args.names, "rotate_everything": args.all}
     if args.older_than:
-        given["rotate_older_than"] = schema.days(args.older_than, At("--older-than")) * 86400
+        given["rotate_older_than"] = schema.days(args.older_than, At("batten rotate", "--older-than")) * 86400
     args.diff = False
     code, progress = up.play("rotate", args, given)
     stacks = {step.host: step.result.get("stacks", {}) for step in progress.summary.steps}

@@ -15,7 +15,7 @@ import yaml
 
 from batten import dotenv, fleet
 from batten.cli import inventory_argument, print_json
-from batten.connection import carried_program, of_inventory
+from batten.connection import Connection, carried_program, of_inventory
 from batten.errors import BattenError
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs
@@ -55,21 +55,12 @@ def run(args: argparse.Namespace) -> int:
         connections = of_inventory(args.inventory, args.limit)
         values = json.dumps({each.secret: each.value for each in found}).encode()
         for host, stack in hosts.items():
-            _put(connections[host].run, stack.name, values)
+            _put(connections[host], stack.name, values)
     report = {
         "file": str(path),
         "hosts": sorted(hosts),
         "dry_run": args.dry_run,
-        "found": [
-            {
-                "name": each.entry.name,
-                "lines": [each.entry.first, each.entry.last],
-                "why": each.why,
-                "secret": each.secret,
-                "declared": each.declared,
-            }
-            for each in found
-        ],
+        "found": [_described(each) for each in found],
         "stack_secrets": proposal(found),
     }
     if args.json:
@@ -77,6 +68,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(text(report))
     return 0
+
+
+def _described(found: dotenv.Found) -> dict[str, Any]:
+    return {
+        "name": found.entry.name,
+        "lines": [found.entry.first, found.entry.last],
+        "why": found.why,
+        "secret": found.secret,
+        "declared": found.declared,
+    }
 
 
 def proposal(found: list[dotenv.Found]) -> dict[str, Any]:
@@ -99,14 +100,14 @@ def text(report: Mapping[str, Any]) -> str:
     if report["stack_secrets"]:
         declaration = yaml.safe_dump({"stack_secrets": report["stack_secrets"]}, sort_keys=True).rstrip()
         parts.append(f"add to the inventory, and name their consumers:\n\n{declaration}")
-    lines = ", ".join(_lines(each["lines"]) for each in found)
+    lines = ("line " if len(found) == 1 else "lines ") + ", ".join(_lines(each["lines"]) for each in found)
     if report["dry_run"]:
         parts.append("nothing was touched; without --dry-run the values go to: " + ", ".join(report["hosts"]))
     else:
         parts.append(
             "kept, sealed, on: " + ", ".join(report["hosts"]) + "; the next run of site.yml takes them from there"
         )
-        parts.append(f"after that run take line {lines} out of {report['file']}, and out of every copy of it")
+        parts.append(f"after that run take {lines} out of {report['file']}, and out of every copy of it")
     return "\n\n".join(parts)
 
 
@@ -120,8 +121,11 @@ def _stack(stacks: tuple[StackSettings, ...], name: str | None) -> StackSettings
     return next((stack for stack in stacks if stack.name == name), None)
 
 
-def _put(run_there: Any, stack: str, values: bytes) -> None:
+def _put(connection: Connection, stack: str, values: bytes) -> None:
     """Keep values on a host, also one where the stack has never run: its database may want these very passwords."""
-    run_there(["install", "-d", "-m", "700", "/var/lib/batten", f"/var/lib/batten/{stack}"])
+    from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+
+    paths = StackPaths(stack)
+    connection.run(["install", "-d", "-m", "700", str(paths.var), str(paths.state)])
     words, program = carried_program("put", stack)
-    run_there(words, stdin=program + values)
+    connection.run(words, stdin=program + values)

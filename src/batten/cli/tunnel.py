@@ -23,8 +23,9 @@ from batten import fleet, runner
 from batten.cli import inventory_argument, note, print_json
 from batten.connection import Connection, of_inventory, one
 from batten.errors import BattenError
+from batten.plan.infisical import STACK as INFISICAL
+from batten.plan.infisical import InfisicalSettings
 
-INFISICAL = "infisical"
 # Where each answers people, as its documentation has it; others are asked for the one port that their image exposes.
 _PORTS: Mapping[str, int] = {
     "grafana": 3000,
@@ -74,7 +75,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``batten tunnel`` takes."""
     inventory_argument(parser)
     parser.add_argument("name", metavar="NAME", help="infisical, grafana, prometheus, or another service")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="the port here; a free one unless given")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="the port here; a free one unless given")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,7 +104,7 @@ def find(connection: Connection, args: argparse.Namespace) -> Target:
     """Return where the service listens: Infisical on the host's loopback, others at their container's own address."""
     if args.name == INFISICAL:
         variables = runner.load_hosts(args.inventory, args.limit)[connection.host]
-        return Target(INFISICAL, "127.0.0.1", int(variables.get("infisical_port") or 8222))
+        return Target(INFISICAL, "127.0.0.1", int(variables.get("infisical_port") or InfisicalSettings.port))
     projects = {one.project or one.name for one in fleet.settings_of(args.inventory, args.limit)[connection.host]}
     label = f"label=com.docker.compose.service={args.name}"
     listed = connection.run(["docker", "ps", "-q", "--filter", label]).decode().split()
@@ -190,11 +197,16 @@ async def _relayed(connection: Connection, target: Target, port: int, as_json: b
         if process.stdin is None or process.stdout is None or process.stderr is None:
             return
         up = asyncio.create_task(_copy(reader, process.stdin))
-        await _copy(process.stdout, writer)
-        up.cancel()
-        if await process.wait():
-            last = ((await process.stderr.read()).decode(errors="replace").strip().splitlines() or [""])[-1]
-            note(f"{connection.host}: {last}")
+        try:
+            await _copy(process.stdout, writer)
+            if await process.wait():
+                last = ((await process.stderr.read()).decode(errors="replace").strip().splitlines() or [""])[-1]
+                note(f"{connection.host}: {last}")
+        except asyncio.CancelledError:  # the tunnel is being closed
+            process.kill()
+            await process.wait()
+        finally:
+            up.cancel()
 
     try:
         server = await asyncio.start_server(relay, "127.0.0.1", port)
