@@ -99,7 +99,8 @@ def _ulimits(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     """Only those that the model names: the engine adds its daemon-wide defaults to every container."""
     wanted = {}
     for name, value in (desired.service.get("ulimits") or {}).items():
-        soft, hard = (value["soft"], value["hard"]) if isinstance(value, dict) else (value, value)
+        # Compose leaves a limit of zero out of what it prints (compose-go, types.UlimitsConfig, omitempty).
+        soft, hard = (value.get("soft", 0), value.get("hard", 0)) if isinstance(value, dict) else (value, value)
         wanted[name] = [int(soft), int(hard)]
     actual = {limit["Name"]: [limit["Soft"], limit["Hard"]] for limit in observed.host.get("Ulimits") or []}
     return wanted, {name: actual.get(name) for name in wanted}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +45,12 @@ def test_each_facet_stands_once_in_the_table() -> None:
     names = [facet.name for facet in facets.FACETS]
     assert len(names) == len(set(names))
     assert {facet.action for facet in facets.FACETS} == {"update", "recreate"}
+
+
+def test_a_limit_of_zero_which_compose_leaves_out_is_one() -> None:
+    ulimits = next(facet for facet in facets.FACETS if facet.name == "ulimits")
+    desired: Any = SimpleNamespace(service={"ulimits": {"core": {}, "nofile": {"soft": 5, "hard": 6}}})
+    observed: Any = SimpleNamespace(host={"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]})
+    wanted, actual = ulimits.read(desired, observed)
+    assert wanted == {"core": [0, 0], "nofile": [5, 6]}
+    assert actual == {"core": [0, 0], "nofile": None}
