@@ -39,7 +39,12 @@ DEFINITION: dict[str, Any] = {
     "networks": {"edge": {"internal": False}},
     "services": {"web": {"user": "1000:1000", "networks": ["edge"], "ports": [{"target": PORT, "published": PORT}]}},
 }
-VARIABLES: dict[str, Any] = {"stack_name": "tiny", "stack_base": "compose.yaml", "docker_source": "preinstalled"}
+VARIABLES: dict[str, Any] = {
+    "stack_name": "tiny",
+    "stack_base": "compose.yaml",
+    "docker_source": "preinstalled",
+    "infisical_mode": "none",  # a host of 1 GiB has no room for it
+}
 # All that a run may leave: containers, what is on disk, what docker.service runs on.
 STATE = """
 docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}'

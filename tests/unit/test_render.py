@@ -86,8 +86,10 @@ def test_prod_says_everything_of_a_service() -> None:
         command=("run", "--x=$HOME"),
         depends_on={"db": "service_healthy"},
         memory_reservation_bytes=32 * 1024**2,
+        stop_signal="SIGINT",
     )
     said = layer(stack(planned), 1)["services"]["web"]
+    assert said["stop_signal"] == "SIGINT"
     assert said["mem_limit"] == said["memswap_limit"] == "64M"
     assert said["mem_reservation"] == "32M"
     assert said["environment"] == {"PASSWORD": ("reset", "null"), "GREETING": 'a "b" $$c #d'}
@@ -103,7 +105,16 @@ def test_prod_says_everything_of_a_service() -> None:
 
 def test_none_leaves_what_the_base_says() -> None:
     said = layer(stack(service()), 1)["services"]["web"]
-    assert not {"user", "command", "entrypoint", "healthcheck", "shm_size", "environment", "labels"} & set(said)
+    assert not {
+        "user",
+        "command",
+        "entrypoint",
+        "healthcheck",
+        "shm_size",
+        "stop_signal",
+        "environment",
+        "labels",
+    } & set(said)
     assert said["ulimits"] == {"core": 0}
 
 

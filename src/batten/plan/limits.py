@@ -96,7 +96,8 @@ def _round_down(size: int) -> int:
 
 
 _TOO_SMALL = (
-    "take a larger host, leave parts out with stack_profiles, or lower limits.memory of a service in stack_services"
+    "take a larger host, leave parts out (stack_profiles, infisical_mode: none), or lower limits.memory of a service "
+    "in stack_services"
 )
 
 

@@ -140,6 +140,7 @@ class ServicePlan:
     init: bool = True
     restart: str = "unless-stopped"
     stop_grace_seconds: int = 10
+    stop_signal: str | None = None
     environment: Mapping[str, str | None] = field(default_factory=dict)
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None

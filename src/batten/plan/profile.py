@@ -60,6 +60,7 @@ _VARIANT: dict[str, schema.Check] = {
     "oom_score_adj": schema.integer(-999, 1000),
     "shm": schema.size,
     "stop_grace": schema.duration,
+    "stop_signal": schema.pattern(r"SIG[A-Z0-9]+", "a signal such as SIGINT"),
     "init": schema.boolean,
     "healthcheck": HEALTHCHECK,
     "environment": schema.environment,
@@ -94,6 +95,7 @@ _SAME_NAME = (
     "cap_add",
     "pids",
     "nofile",
+    "stop_signal",
     "oom_score_adj",
     "init",
     "environment",
@@ -149,6 +151,7 @@ class Profile:
     oom_score_adj: int = 0
     shm_bytes: int | None = None
     stop_grace_seconds: int = 10
+    stop_signal: str | None = None
     init: bool = True
     healthcheck: Healthcheck | None = None
     environment: Mapping[str, str | None] = field(default_factory=dict)

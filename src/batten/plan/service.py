@@ -90,6 +90,7 @@ def draft(
         init=facts.init,
         restart="no" if facts.service_class == "batch" else "unless-stopped",
         stop_grace_seconds=facts.stop_grace_seconds,
+        stop_signal=facts.stop_signal,
         entrypoint=_entrypoint(base, own, facts, image, at),
         networks=tuple(dict.fromkeys((*networks, "egress") if own.egress else networks)),
         ports=ports,
