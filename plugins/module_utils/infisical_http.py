@@ -122,14 +122,8 @@ class Http:
         Raises :class:`Unreachable`, :class:`Uncertain`, or :class:`Refused` for an answer that is no Infisical's.
         """
         target = self._prefix + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "User-Agent": "batten"}
         content = None if body is None else json.dumps(body).encode()
-        if content is not None:
-            headers["Content-Type"] = "application/json"
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if etag:
-            headers["If-None-Match"] = etag
+        headers = _headers(content, token, etag)
         safe = repeat or method == "GET"
         where = f"{method} {self.url}{path}"
         pauses = iter(PAUSES)
@@ -252,6 +246,17 @@ def _watched(sock: socket.socket, seconds: float) -> Iterator[threading.Event]:
         yield late
     finally:
         timer.cancel()
+
+
+def _headers(content: bytes | None, token: str, etag: str) -> dict[str, str]:
+    found = {"Accept": "application/json", "User-Agent": "batten"}
+    if content is not None:
+        found["Content-Type"] = "application/json"
+    if token:
+        found["Authorization"] = f"Bearer {token}"
+    if etag:
+        found["If-None-Match"] = etag
+    return found
 
 
 def _address(url: str) -> tuple[str, str, int, str, bool]:

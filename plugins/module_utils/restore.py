@@ -119,12 +119,9 @@ def _stage(
     """Read the whole backup; return header and small parts. Dumps go into ``staging``, encrypted anew."""
     header: dict[str, Any] = {}
     small: dict[str, Any] = {}
-    index: list[dict[str, str]] = []
-    left: list[str] = []
     private, public = age.new_identity()
     continued = False
-    with ExitStack() as open_files:
-        part, target = "", None
+    with _Dumps(staging, public) as dumps:
         for member in archive.read(stream):
             if member.part == archive.HEADER:
                 header = json.loads(member.content)
@@ -137,23 +134,51 @@ def _stage(
                 if member.part == "release.json" and not continued:
                     _refuse_directories(small[member.part])
             else:
-                if member.part != part:
-                    open_files.close()
-                    part, match = member.part, _POSTGRES_DUMP.match(member.part)
-                    if match is None:  # of software that batten cannot load: ``left`` says so
-                        target, left = None, [*left, part]
-                        continue
-                    name = f"{len(index)}.age"
-                    index.append({"service": match["service"], "database": match["database"], "file": name})
-                    file = open_files.enter_context((staging / name).open("wb"))
-                    target = open_files.enter_context(age.encrypting(public, file))
-                if target is not None:
-                    target.write(member.content)
+                dumps.add(member)
     if "credentials.json" not in small or "release.json" not in small:
         raise BattenError("it holds no credentials or no release", "backup", "take another one")
-    atomic.write_json(staging / "index.json", index)
+    atomic.write_json(staging / "index.json", dumps.index)
     systemd_creds.write(staging / "key.cred", _sealed_name(paths), {"identity": private})
-    return {**header, "left": left}, small
+    return {**header, "left": dumps.left}, small
+
+
+class _Dumps:
+    """The dumps of a backup as they come, each encrypted anew to ``public`` in a file of its own below ``directory``.
+
+    ``index`` says which file is which database; ``left`` are the parts of software that batten cannot load.
+    """
+
+    def __init__(self, directory: Path, public: str) -> None:
+        self.index: list[dict[str, str]] = []
+        self.left: list[str] = []
+        self._directory, self._public = directory, public
+        self._part = ""
+        self._target: IO[bytes] | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> _Dumps:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._open.__exit__(*raised)
+
+    def add(self, member: archive.Member) -> None:
+        """Take the next piece; pieces of one part follow each other."""
+        if member.part != self._part:
+            self._open.close()
+            self._part, self._target = member.part, self._begin(member.part)
+        if self._target is not None:
+            self._target.write(member.content)
+
+    def _begin(self, part: str) -> IO[bytes] | None:
+        match = _POSTGRES_DUMP.match(part)
+        if match is None:
+            self.left.append(part)
+            return None
+        name = f"{len(self.index)}.age"
+        self.index.append({"service": match["service"], "database": match["database"], "file": name})
+        file = self._open.enter_context((self._directory / name).open("wb"))
+        return self._open.enter_context(age.encrypting(self._public, file))
 
 
 def judge(header: Mapping[str, Any], stack: str, images: Mapping[str, str]) -> None:
