@@ -32,12 +32,13 @@ LimitCORE=0
 MemoryMax={_MEMORY_MAX_BYTES}
 TasksMax=128
 """
+# Requisite=: an engine that somebody has stopped is not started by a timer (systemd.unit(5)).
 SERVICES: Mapping[str, str] = {
     "backup": f"""\
 [Unit]
 Description=Encrypted backup of stack %i
 Documentation=man:age(1)
-Requires=docker.service
+Requisite=docker.service
 After=docker.service batten-stack@%i.service
 # A run that changed the stack meanwhile, or a database that was just restarted: try again, but not all night.
 StartLimitIntervalSec=6h
@@ -55,7 +56,7 @@ RestrictAddressFamilies=AF_UNIX
     "sync": f"""\
 [Unit]
 Description=Changed secrets of stack %i to their consumers
-Requires=docker.service
+Requisite=docker.service
 After=docker.service batten-stack@%i.service network-online.target
 
 [Service]
