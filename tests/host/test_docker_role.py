@@ -143,12 +143,12 @@ def test_user_keys_survive_and_a_hand_edit_of_ours_is_repaired(role: Role) -> No
     document = role.daemon()
     document["icc"] = True
     document["max-concurrent-downloads"] = 7
-    document["default-ulimits"]["core"] = {"Name": "core", "Soft": 0, "Hard": 0}
+    document["default-ulimits"]["msgqueue"] = {"Name": "msgqueue", "Soft": 65536, "Hard": 65536}
     role.write_daemon(document)
     result = role.run()
     assert [one["facet"] for one in result["differences"]] == ["icc"]
     assert role.daemon()["max-concurrent-downloads"] == 7
-    assert set(role.daemon()["default-ulimits"]) == {"core", "nofile"}
+    assert set(role.daemon()["default-ulimits"]) == {"core", "msgqueue", "nofile"}
 
 
 def test_a_file_that_dockerd_refuses_is_not_put_in_place(role: Role) -> None:
@@ -250,7 +250,7 @@ def test_absent_takes_ours_and_leaves_the_rest(role: Role) -> None:
     done = subprocess.run([program, *words[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(role.daemon()) == {"max-concurrent-downloads", "default-ulimits"}
-    assert set(role.daemon()["default-ulimits"]) == {"core"}
+    assert set(role.daemon()["default-ulimits"]) == {"msgqueue"}
     ours = ("/var/lib/batten/docker.json", "/etc/systemd/journald.conf.d/batten.conf", f"{UNIT}.d/batten.conf")
     assert role.host.run(["ls", *ours], check=False).stdout == ""
     assert role.started("survivor") == before
