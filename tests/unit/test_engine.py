@@ -229,5 +229,5 @@ def test_the_roles_defaults_merge_into_a_file_with_no_user_and_no_nproc() -> Non
     defaults = yaml.load(path.read_text(), Loader=_Loader)
     plan = engine.compare(replace(OPTIONS, daemon=tuple(defaults["docker_daemon_default"])), READY)
     assert plan.merged.file["log-opts"]["tag"] == "{{.Name}}"
-    assert set(plan.merged.file["default-ulimits"]) == {"nofile"}
+    assert set(plan.merged.file["default-ulimits"]) == {"core", "nofile"}
     assert "hosts" not in plan.merged.file  # Debian's unit passes -H fd://

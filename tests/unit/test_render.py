@@ -98,7 +98,7 @@ def test_prod_says_everything_of_a_service() -> None:
     assert said["cap_drop"] == ("override", ["ALL"])
     assert said["networks"] == ("override", ["app"])
     assert said["depends_on"] == ("override", {"db": {"condition": "service_healthy"}})
-    assert said["ulimits"] == {"core": 0, "nofile": {"soft": 512, "hard": 512}}
+    assert said["ulimits"] == {"nofile": {"soft": 512, "hard": 512}}
     assert said["healthcheck"]["interval"] == "10s"
     assert said["logging"][1]["driver"] == "journald"
 
@@ -115,7 +115,7 @@ def test_none_leaves_what_the_base_says() -> None:
         "environment",
         "labels",
     } & set(said)
-    assert said["ulimits"] == {"core": 0}
+    assert "ulimits" not in said
 
 
 def test_target_publishes_by_address_and_backs_volumes() -> None:
