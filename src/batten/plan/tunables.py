@@ -63,6 +63,18 @@ _FORMULAS: Mapping[str, _Formula] = {
 }
 
 
+def check(formula: str, at: At) -> None:
+    """Refuse a formula that is none of ours."""
+    keyword = formula.partition(" ")[0]
+    if keyword not in _FORMULAS:
+        raise schema.unknown_key(keyword, _FORMULAS, at)
+
+
+def is_environment(formula: str) -> bool:
+    """Whether the value goes into the environment, which needs no knowledge of the command line."""
+    return not _FORMULAS[formula.partition(" ")[0]][2]
+
+
 def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:
     """Work out every tunable of a service that may use ``memory`` bytes."""
     values: dict[str, str] = {}
