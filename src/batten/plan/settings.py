@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from batten import resources
-from batten.plan import schema
+from batten.plan import lock, schema
 from batten.plan.model import BackupPlan
 from batten.plan.schema import At
 
@@ -139,6 +139,7 @@ class StackSettings:
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
     source: str = "inventory"
     prefix: Literal["stack", "infisical"] = "stack"
+    lock: Path | None = None
 
     @classmethod
     def from_variables(
@@ -177,6 +178,7 @@ class StackSettings:
             **values,
             base=base,
             definition=definition,
+            lock=lock.beside(base, definition, root),
             capacity_memory_bytes=capacity.get("memory"),
             capacity_cpus=capacity.get("cpus"),
             source=source,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
 from batten.plan import limits, service
 from batten.plan.base import Base, check_services, load_base
 from batten.plan.definition import Definition, ServiceDefinition, load_definition
+from batten.plan.lock import Lock, load_lock
+from batten.plan.lock import findings as lock_findings
 from batten.plan.model import Capacity, Finding, HostPlan, Plan, Port, ServicePlan, StackPlan, VolumePlan
 from batten.plan.profile import Profiles, load_profiles
 from batten.plan.schema import At
@@ -37,6 +39,7 @@ class Inputs:
     definition: Definition
     profiles: Profiles
     variables: Mapping[str, str]
+    lock: Lock = field(default_factory=Lock)
 
 
 def load_inputs(settings: StackSettings) -> Inputs:
@@ -49,7 +52,21 @@ def load_inputs(settings: StackSettings) -> Inputs:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
     variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
     base = load_base(settings.base, variables, settings.profiles)
-    return Inputs(base, definition, load_profiles(settings.profiles_directory), variables)
+    return Inputs(base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock))
+
+
+def references(settings: StackSettings, inputs: Inputs) -> dict[str, str]:
+    """Return the image references of one stack as people wrote them, by service; not those that the host builds.
+
+    A PostgreSQL that a managed one takes the place of is among them: its client programs are used.
+    """
+    client = (inputs.definition.postgres or {}).get("service") if settings.managed_postgres else None
+    found = {}
+    for name, based in inputs.base.services.items():
+        written = settings.images.get(name) or (None if based.build else based.image)
+        if written and (name not in inputs.definition.removed or name == client):
+            found[name] = written
+    return found
 
 
 def plan_stack(
@@ -177,7 +194,7 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
             continue
         own = definition.services.get(name, _NOTHING)
         at = At(definition.source, f"services.{name}")
-        image = _image(settings, base, name)
+        image = inputs.lock.pinned(_image(settings, base, name))
         # An image that stack_images puts in place (a mirror, one's own build) is of the family that the base names.
         family = own.profile or inputs.profiles.family(image) or inputs.profiles.family(based.image or "")
         made = service.draft(
@@ -401,6 +418,8 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                     f"add services.{name}.ports to batten.yaml if people must reach it, else use a tunnel",
                 )
             )
+    planned = [draft.plan.image for draft in drafts.values() if not draft.plan.build]
+    found += lock_findings(inputs.lock, planned, settings.name)
     loose = sorted(name for name, draft in drafts.items() if "@" not in draft.plan.image and not draft.plan.build)
     if loose:
         found.append(
@@ -408,7 +427,7 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                 "note",
                 settings.name,
                 f"not pinned by digest: {', '.join(loose)}",
-                f"set {settings.prefix}_images to references with @sha256:...",
+                f"batten pin -i INVENTORY, or set {settings.prefix}_images to references with @sha256:...",
             )
         )
     return found

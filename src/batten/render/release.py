@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batten.errors import BattenError
 from batten.plan.base import load_base
+from batten.plan.lock import load_lock
 from batten.plan.model import to_json
 from batten.plan.secrets import needed
 from batten.plan.service import ids
@@ -87,6 +88,7 @@ def postgres(
     if settings.managed_postgres and service in definition.removed:
         based = load_base(settings.base, settings.variables, ("*",)).services[service]
         image = settings.images.get(service) or based.image
+        image = load_lock(settings.lock).pinned(image) if image else None
         managed = {
             "host": settings.postgres_host,
             "port": settings.postgres_port,
