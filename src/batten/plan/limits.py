@@ -19,6 +19,9 @@ _RESERVE = ((2.0, 0.4), (4.0, 0.6), (8.0, 0.9), (16.0, 1.5))
 _CAPACITY_GRID = 64 * MIB
 _TOLERANCE = 0.02
 _WHOLE_HOST_WEIGHT = 4.0
+NOISY = ("application", "observability", "batch")
+# The engine's default is 1024 (docker run --help, --cpu-shares). Our own ladder: twice as much a step.
+CPU_SHARES = {"database": 4096, "proxy": 2048, "application": 1024, "observability": 512, "batch": 256}
 _HUNDREDTHS = 100
 
 
@@ -197,13 +200,14 @@ def _table(requests: Mapping[str, Request], needed: int, available: int) -> str:
     )
 
 
-def cpus(host_cpus: float, weight: float, cap: float | None = None) -> float:
+def cpus(host_cpus: float, weight: float, cap: float | None = None, *, noisy: bool = True) -> float:
     """Return a service's processor limit: a quarter of the host per unit of weight, at least 0.25.
 
-    ``cpus`` is a hard quota that throttles on an idle host too (kernel, CFS bandwidth control), so shares overlap on
-    purpose, and one service's limit does not depend on its neighbours.
+    ``cpus`` is a hard quota that throttles on an idle host too (kernel, CFS bandwidth control), so quotas overlap on
+    purpose, and one service's limit does not depend on its neighbours. Who is not ``noisy``, a database or a proxy, may
+    have the whole host: it is held to its share only while others want theirs (:data:`CPU_SHARES`).
     """
-    share = max(0.25, host_cpus * weight / _WHOLE_HOST_WEIGHT)
+    share = max(0.25, host_cpus * weight / _WHOLE_HOST_WEIGHT) if noisy else host_cpus
     return max(0.01, int(min(share, host_cpus, cap or host_cpus) * 100) / 100)
 
 

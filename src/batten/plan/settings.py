@@ -10,11 +10,11 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from batten import resources
 from batten.plan import lock, schema
-from batten.plan.model import BackupPlan
+from batten.plan.model import BackupPlan, ServiceClass
 from batten.plan.schema import At
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ def address(value: Any, at: At) -> str:
 def below(root: Path, path: str | Path) -> Path:
     """Return ``path`` as people read it in an error: without the ``..`` of an inventory beside the base."""
     return Path(os.path.normpath(root / Path(path).expanduser()))
+
+
+def overcommit(value: Any, at: At) -> dict[str, float]:
+    """Check how often the memory of a class may be promised, such as ``{observability: 1.5}``."""
+    factors = schema.map_of(schema.number(1, 4))(value, at)
+    for name in factors:
+        if name not in get_args(ServiceClass):
+            raise schema.unknown_key(name, get_args(ServiceClass), at)
+    return dict(factors)
 
 
 def _duration(value: Any, at: At) -> float:
@@ -77,6 +86,10 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_adopt_chown": schema.boolean,
     "stack_gate_timeout": _duration,
     "stack_reserve": schema.size,
+    "stack_overcommit": overcommit,
+    "stack_rebalance": schema.boolean,
+    "stack_defer_stateful": schema.boolean,
+    "stack_apply_tunables": schema.boolean,
     "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
     "backup_directory": _BACKUPS,
@@ -122,6 +135,10 @@ class StackSettings:
     adopt_chown: bool = False
     gate_timeout_seconds: float = 300
     reserve_bytes: int | None = None
+    overcommit: Mapping[str, float] = field(default_factory=dict)
+    rebalance: bool = False
+    defer_stateful: bool = False
+    apply_tunables: bool = False
     sync_interval_seconds: float = 300
     backup_recipient: str | None = None
     backup_directory: str = "/var/backups/batten"
@@ -134,6 +151,7 @@ class StackSettings:
     postgres_database: str = "defaultdb"
     postgres_user: str = "doadmin"
     postgres_ca: str | None = None
+    postgres_connections: int | None = None
     vpc_address: str | None = None
     volume: str | None = None
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")

@@ -17,29 +17,38 @@ from batten.plan.model import Capacity, Finding, HostPlan, Plan, Port, ServicePl
 from batten.plan.profile import Profiles, load_profiles
 from batten.plan.schema import At
 from batten.plan.secrets import needed
+from batten.plan.tunables import pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from batten.plan.definition import PublicPort
+    from batten.plan.profile import Profile
     from batten.plan.settings import StackSettings
 
 # Every container, network and volume that batten makes carries labels that start so.
 LABEL_PREFIX = "io.batten."
 LOOPBACK = "127.0.0.1"
 _NOTHING = ServiceDefinition()
+_MUCH_LESS = 0.8
+# What a PgBouncer leaves of its server's connections: 3 reserved ones, 10 for the exporter, backups and people, and 10
+# for what goes past it. Not more than 40, the connection limit of the reference stack's own role.
+_POOL_RESERVED, _POOL_LIMIT = 23, 40
+# DigitalOcean grants 25 a GiB and keeps 3 of them; its smallest plan has 22 (compose/targets). Of a few, half is left.
+_MANAGED_CONNECTIONS, _MANAGED_RESERVED = 22, 20
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that one stack's plan is made of."""
+    """The files that one stack's plan is made of. ``known`` are profiles that somebody has chosen for services."""
 
     base: Base
     definition: Definition
     profiles: Profiles
     variables: Mapping[str, str]
     lock: Lock = field(default_factory=Lock)
+    known: Mapping[str, Profile] = field(default_factory=dict)
 
 
 def load_inputs(settings: StackSettings) -> Inputs:
@@ -93,8 +102,7 @@ def plan_host(
 ) -> tuple[HostPlan, tuple[Finding, ...]]:
     """Plan stacks on one host, which share its memory; ``previous`` holds the plans of all stacks that it runs."""
     names = [settings.name for settings in stacks]
-    known = next((plan.capacity_bytes for plan in (previous or {}).values() if plan.capacity_bytes), None)
-    memory = limits.settle(_declared(capacity, stacks), known)
+    memory = _memory(capacity, stacks, previous or {})
     host_cpus = min([capacity.cpus, *(settings.capacity_cpus for settings in stacks if settings.capacity_cpus)])
     reserved = max((settings.reserve_bytes or 0 for settings in stacks), default=0)
     reserved = reserved or limits.reserve(limits.rounded(memory))
@@ -105,14 +113,19 @@ def plan_host(
 
     drafts = {settings.name: _drafts(settings, capacity, read[settings.name]) for settings in stacks}
     requests = {
-        _key(stack, name): draft.request for stack, services in drafts.items() for name, draft in services.items()
+        _key(settings.name, name): _request(settings, draft)
+        for settings in stacks
+        for name, draft in drafts[settings.name].items()
     }
     where = f"{', '.join(names)} on {stacks[0].source}" if stacks else ""
-    granted = limits.allocate(requests, available, where)
+    before = {} if any(item.rebalance for item in stacks) else _limits(requests, names, previous or {})
+    grown = any((previous or {})[name].capacity_bytes < memory for name in names if name in (previous or {}))
+    granted = limits.reallocate(requests, available, before, grown=grown, where=where)
 
-    planned, findings = {}, []
+    planned, findings = {}, _kept_below(requests, granted, limits.allocate(requests, available, where), stacks)
     for settings in stacks:
         own = read[settings.name]
+        known = (previous or {}).get(settings.name)
         services = {
             name: service.finish(
                 draft,
@@ -120,19 +133,27 @@ def plan_host(
                 granted[_key(settings.name, name)],
                 capacity,
                 host_cpus,
+                known.services.get(name) if known else None,
+                apply_tunables=settings.apply_tunables,
             )
             for name, draft in drafts[settings.name].items()
         }
+        services = _with_pools(services, settings, own.definition)
         planned[settings.name] = replace(
             _stack(settings, capacity, own, services, projects[settings.name]),
             capacity_bytes=memory,
             foreign_bytes=foreign,
         )
+        for name, draft in sorted(drafts[settings.name].items()):
+            named = own.definition.services.get(name, _NOTHING)
+            findings += service.unsafe(draft, named, capacity, host_cpus, f"{settings.name}/{name}")
         findings += _findings(settings, own, drafts[settings.name])
         if settings.name not in (previous or {}) and planned[settings.name].project in set(capacity.projects) - {
             settings.name
         }:
             findings.append(_takes_over(settings, planned[settings.name].project))
+    overcommit = {name: factor for item in stacks for name, factor in sorted(item.overcommit.items()) if factor > 1}
+    findings += _overcommitted(overcommit, requests, granted, stacks)
     host = HostPlan(
         memory_bytes=memory,
         cpus=host_cpus,
@@ -141,6 +162,8 @@ def plan_host(
         allocated_bytes=sum(granted.values()),
         stacks=planned,
         capacity_source=capacity.source,
+        overcommitted_bytes=sum(granted.values()) - _spent(requests, granted),
+        overcommit=overcommit,
     )
     return host, tuple(findings)
 
@@ -155,6 +178,100 @@ def plan(
         planned[name], found = plan_host(stacks, capacity, (previous or {}).get(name))
         findings += [replace(finding, where=f"{name}/{finding.where}") for finding in found]
     return Plan(planned, tuple(findings))
+
+
+def _memory(capacity: Capacity, stacks: Sequence[StackSettings], previous: Mapping[str, StackPlan]) -> int:
+    """Return the memory to compute from: that of the recorded plan which is nearest, while it is near enough."""
+    now = _declared(capacity, stacks)
+    known = [plan.capacity_bytes for plan in previous.values() if plan.capacity_bytes]
+    return limits.settle(now, min(known, key=lambda size: (abs(size - now), size), default=None))
+
+
+def _request(settings: StackSettings, draft: service.Draft) -> limits.Request:
+    return replace(draft.request, overcommit=settings.overcommit.get(draft.plan.service_class, 1.0))
+
+
+def _limits(
+    requests: Mapping[str, limits.Request], names: Sequence[str], previous: Mapping[str, StackPlan]
+) -> dict[str, int]:
+    """Return the limits that stay if they can. Whoever's own wish changed since is planned as if it were new."""
+    found = {}
+    for stack in names:
+        for name, planned in previous[stack].services.items() if stack in previous else ():
+            request, wish = requests.get(_key(stack, name)), planned.memory_request
+            if request is None or planned.memory_bytes <= 0:
+                continue
+            held = wish is not None and wish.cap_bytes is not None and planned.memory_bytes >= wish.cap_bytes
+            released = held and wish is not None and wish.cap_bytes != request.cap
+            if wish is None or (wish.weight == request.weight and not released):
+                found[_key(stack, name)] = planned.memory_bytes
+    return found
+
+
+def _spent(requests: Mapping[str, limits.Request], granted: Mapping[str, int]) -> int:
+    return sum(limits.cost(requests[name], size) for name, size in granted.items())
+
+
+def _kept_below(
+    requests: Mapping[str, limits.Request],
+    granted: Mapping[str, int],
+    fair: Mapping[str, int],
+    stacks: Sequence[StackSettings],
+) -> list[Finding]:
+    """Tell who has much less than a plan from scratch would give: limits stay as they are until somebody asks."""
+    less = sorted(name for name in requests if granted[name] < _MUCH_LESS * fair[name])
+    if not less:
+        return []
+    what = ", ".join(f"{name} has {granted[name] // limits.MIB} of {fair[name] // limits.MIB} MiB" for name in less)
+    return [
+        Finding(
+            "note",
+            stacks[0].name,
+            f"limits were kept as they are; sharing out anew would give more: {what}",
+            "batten up --rebalance -i INVENTORY, or stack_rebalance: true for one run",
+        )
+    ]
+
+
+def _overcommitted(
+    factors: Mapping[str, float],
+    requests: Mapping[str, limits.Request],
+    granted: Mapping[str, int],
+    stacks: Sequence[StackSettings],
+) -> list[Finding]:
+    promised = (sum(granted.values()) - _spent(requests, granted)) // limits.MIB
+    listed = ", ".join(f"{name} {factor:g} times" for name, factor in factors.items())
+    if not factors:
+        return []
+    fix = "take them out of stack_overcommit, or see that they never peak together"
+    danger = "database" in factors
+    what = f"stack_overcommit promises memory of {listed}: {promised} MiB more than there is"
+    what += "; a database that meets its limit late is killed by the kernel instead" if danger else ""
+    return [Finding("warning" if danger else "note", stacks[0].name, what, fix)]
+
+
+def _with_pools(
+    services: dict[str, ServicePlan], settings: StackSettings, definition: Definition
+) -> dict[str, ServicePlan]:
+    """Size the pool of each PgBouncer to what its PostgreSQL grants, also while that still runs with its old tunables.
+
+    A managed server grants what its plan says (``settings.postgres_connections``).
+    """
+    server = services.get(str((definition.postgres or {}).get("service")))
+    if server and "max_connections" in server.tunables:
+        sizes = [server.tunables, *(one.tunables for one in server.accepted)]
+        size = pool(min(int(one["max_connections"]) for one in sizes), _POOL_RESERVED, _POOL_LIMIT)
+    elif settings.managed_postgres:
+        granted = settings.postgres_connections or _MANAGED_CONNECTIONS
+        size = pool(granted, min(_MANAGED_RESERVED, (granted + 2) // 2), _POOL_LIMIT)
+    else:
+        return services
+    return {
+        name: replace(one, tunables={**one.tunables, "default_pool_size": str(size)})
+        if one.profile == "pgbouncer"
+        else one
+        for name, one in services.items()
+    }
 
 
 def _foreign(capacity: Capacity, projects: set[str], known: Sequence[int]) -> int:
@@ -200,7 +317,7 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
         made = service.draft(
             based,
             own,
-            inputs.profiles.named(family, image, at.key("profile")) if family else None,
+            inputs.known.get(name) or (inputs.profiles.named(family, image, at.key("profile")) if family else None),
             image,
             tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity)),
             inputs.variables,

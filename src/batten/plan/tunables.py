@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 _BACKENDS_MIN, _BACKENDS_MAX = 30, 200
+_HYSTERESIS, _FULL = 0.2, 0.95
+_PARTS = ("gomemlimit", "node_heap", "megabytes", "bytes", "shared_buffers", "redis_maxmemory")
+_POOL_MIN = 5
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,33 @@ def check(formula: str, at: At) -> None:
 def is_environment(formula: str) -> bool:
     """Whether the value goes into the environment, which needs no knowledge of the command line."""
     return not _FORMULAS[formula.partition(" ")[0]][2]
+
+
+def still_fit(formulas: Mapping[str, str], tuned: int, memory: int) -> bool:
+    """Say whether values for a limit of ``tuned`` bytes may stay at one of ``memory`` bytes.
+
+    They do while it moved by at most 20 %, and no single one of them would fill it.
+    """
+    if abs(memory - tuned) > _HYSTERESIS * tuned:
+        return False
+    return all(_part(formula) * tuned <= _FULL * memory for formula in formulas.values())
+
+
+def _part(formula: str) -> float:
+    """The part of the limit that a formula gives away at once."""
+    keyword, _, number = formula.partition(" ")
+    if keyword not in _PARTS:
+        return 0.0
+    return float(number) if number else _FORMULAS[keyword][0]
+
+
+def pool(connections: int, reserved: int, limit: int) -> int:
+    """Return a PgBouncer pool's size: what a server's ``connections`` leave besides ``reserved`` ones, 5 to ``limit``.
+
+    Its pools, with what reaches the server directly, must not sum above max_connections (PgBouncer's documentation,
+    "default_pool_size").
+    """
+    return min(max(connections - reserved, _POOL_MIN), limit)
 
 
 def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:

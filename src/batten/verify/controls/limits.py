@@ -49,9 +49,12 @@ def reservation(expected: ServicePlan, live: LiveContainer) -> Verdict:
     )
 
 
-@control("limits.cpus", "The processor limit is the planned one", cis="5.12")
+@control("limits.cpus", "The processor limit and its shares are the planned ones", cis="5.12")
 def cpus(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    return equal("HostConfig.NanoCpus", round(expected.cpus * 1e9), live.host_config["NanoCpus"])
+    quota = equal("HostConfig.NanoCpus", round(expected.cpus * 1e9), live.host_config["NanoCpus"])
+    if expected.cpu_shares is None:
+        return quota
+    return all_of(quota, equal("HostConfig.CpuShares", expected.cpu_shares, live.host_config["CpuShares"]))
 
 
 @control("limits.cpus-cgroup", "The kernel enforces the planned processor limit", cis="5.12", needs_process=True)
