@@ -49,6 +49,7 @@ _VARIANT: dict[str, schema.Check] = {
     "user": USER,
     "group_add": schema.list_of(schema.scalar_text),
     "read_only": schema.boolean,
+    "read_only_unless": schema.list_of(schema.pattern(r"/.*", "an absolute path")),
     "writable": schema.list_of(
         Record(
             {
@@ -115,6 +116,7 @@ _SAME_NAME = (
     "user",
     "group_add",
     "read_only",
+    "read_only_unless",
     "cap_add",
     "pids",
     "nofile",
@@ -171,6 +173,7 @@ class Profile:
     user: str | None = None
     group_add: tuple[str, ...] = ()
     read_only: bool = True
+    read_only_unless: tuple[str, ...] = ()
     writable: tuple[Writable, ...] = ()
     cap_add: tuple[str, ...] = ()
     cpus_weight: float = 1.0

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 MIB = 1024**2
 _BACKENDS_MIN, _BACKENDS_MAX = 30, 200
 _HYSTERESIS, _FULL = 0.2, 0.95
-_PARTS = ("gomemlimit", "node_heap", "megabytes", "bytes", "shared_buffers", "redis_maxmemory")
+_PARTS = (
+    "gomemlimit",
+    "node_heap",
+    "megabytes",
+    "bytes",
+    "shared_buffers",
+    "redis_maxmemory",
+    "innodb_buffer",
+    "wiredtiger_cache",
+    "memcached_limit",
+    "jvm_heap",
+)
 _POOL_MIN = 5
 
 
@@ -63,6 +74,21 @@ _FORMULAS: Mapping[str, _Formula] = {
     # ClickHouse reads the cgroup and takes 90 % of it; the rest must hold what it does not count.
     "clickhouse_ratio": (0.8, lambda _, factor: f"{factor:g}", "--{name}={value}"),
     "redis_maxmemory": (0.6, lambda memory, factor: f"{_share(memory, factor)}mb", "--{name} {value}"),
+    # MySQL 8.4, 17.8.3.1: up to 80 % of a machine of its own; half of a limit leaves room for connections and sorting.
+    "innodb_buffer": (0.5, lambda memory, factor: f"{_share(memory, factor)}M", "--{name}={value}"),
+    # MongoDB takes no less than 256 MB; its own default is half of what is left of the memory after 1 GB.
+    "wiredtiger_cache": (0.4, lambda memory, factor: f"{max(0.25, memory * factor / 1024**3):.2f}", "--{name} {value}"),
+    "memcached_limit": (0.8, lambda memory, factor: str(_share(memory, factor)), "--{name}={value}"),
+    # RabbitMQ takes 60 % of what it believes the machine has (its documentation, "Memory Threshold").
+    "rabbitmq_memory": (
+        1,
+        lambda memory, factor: f"-rabbit total_memory_available_override_value {int(memory * factor)}",
+        "",
+    ),
+    # Equal bounds, as Elasticsearch asks for; pointers are compressed below 32 GB.
+    "jvm_heap": (0.5, lambda memory, factor: "-Xms{0}m -Xmx{0}m".format(min(_share(memory, factor), 31 * 1024)), ""),
+    # The JVM reads its limit, but takes a quarter of it (java(1), MaxRAMPercentage).
+    "jvm_percentage": (0.7, lambda _, factor: f"-XX:MaxRAMPercentage={factor * 100:g}", ""),
 }
 
 
