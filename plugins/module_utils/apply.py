@@ -28,6 +28,7 @@ from . import (
     units,
 )
 from .act import MANAGED, Actor
+from .actions import Action
 from .compare import Difference
 from .compose import version as compose_version
 from .docker_api import Docker
@@ -42,7 +43,8 @@ Payload = Mapping[str, Any]
 class Options:
     """``gate_timeout`` is the most seconds that one service may take to become healthy.
 
-    ``given`` names the secrets that come with this run; check mode has not got them yet.
+    ``given`` names the secrets that come with this run; check mode has not got them yet. ``defer_stateful`` leaves the
+    recreation of services with data for later; None goes on as the last run that was told.
     """
 
     check: bool = False
@@ -50,6 +52,7 @@ class Options:
     adopt_chown: bool = False
     manage_units: bool = True
     given: tuple[str, ...] = ()
+    defer_stateful: bool | None = None
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Result:
     actions: list[dict[str, Any]] = field(default_factory=list)
     gate: dict[str, Any] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    deferred: list[dict[str, Any]] = field(default_factory=list)
     returned_to: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -101,10 +105,11 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
     made = [_secret(payload, change) for change in secrets.changes]
     if docker.answers() and compose_version():
         model = survey.with_digests(survey.merged_model(paths, payload), secrets.digests)
-        seen = survey.look(docker, paths, payload, model, secrets.digests)
+        seen = survey.look(docker, paths, payload, model, secrets.digests, _put_off(payload, options, paths))
         _preflight(payload, options, docker, paths, seen)
         found = list(seen.differences)
-        result.pending = [dict(one.__dict__) for one in seen.actions.values()]
+        result.pending = [_costed(one, payload, paths) for one in seen.actions.values()]
+        result.deferred = [one.to_json() for one in seen.waits]
     else:
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
@@ -119,17 +124,18 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     result = Result(release.identity(payload), release.running(paths))
     good = release.last_good(paths)
     model = survey.merged_model(paths, payload)
-    known = _known_digests(paths, payload)
-    seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
+    known, put_off = _known_digests(paths, payload), _put_off(payload, options, paths)
+    seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {}, put_off)
     _preflight(payload, options, docker, paths, seen)
     if _get_images(payload, docker, seen, result):  # what an image says of itself is known only now
-        seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {})
+        seen = survey.look(docker, paths, payload, survey.with_digests(model, known), {}, put_off)
         _preflight(payload, options, docker, paths, seen)
 
     written = release.write(paths, payload)
     written += [str(PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
-    seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests)
+    seen = survey.look(docker, paths, payload, survey.with_digests(model, secrets.digests), secrets.digests, put_off)
+    result.deferred = [one.to_json() for one in seen.waits]
     files = [_file(payload, path) for path in written]
     made = [_secret(payload, change) for change in secrets.changes]
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
@@ -147,6 +153,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
         raise _after_failure(failure, payload, good, options, docker, paths, result, actor) from failure
     kept = _keep_up(paths, payload["plan"], options, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
+    _remember(paths, result, put_off, options)
     release.prune(paths, {result.release, *([good] if good else [])})
     did = [one for one in result.actions if one["action"] != "wait"]
     result.changed = bool(result.differences or did or prepared or moved or kept or marked)
@@ -243,6 +250,35 @@ def _actor(
     actor = Actor(docker, paths, payload, seen, compose, digests, options.gate_timeout, dump, once)
     actor.done = result.actions
     return actor
+
+
+def _put_off(payload: Payload, options: Options, paths: StackPaths) -> list[str]:
+    """Return the services that are not made anew in this run."""
+    stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
+    if options.defer_stateful is None:
+        return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
+    return stateful if options.defer_stateful else []
+
+
+def _remember(paths: StackPaths, result: Result, put_off: list[str], options: Options) -> None:
+    """Keep what was put off, for runs that nobody tells, and what each service took to be made and healthy."""
+    if options.defer_stateful is not None and atomic.read_json(paths.put_off, []) != put_off:
+        atomic.write_json(paths.put_off, put_off)
+    took = {
+        one["service"]: round(one["seconds"] + result.gate.get(one["service"], {}).get("seconds", 0.0), 1)
+        for one in result.actions
+        if one["action"] in ("create", "recreate")
+    }
+    if took:
+        atomic.write_json(paths.costs, {**atomic.read_json(paths.costs, {}), **took})
+
+
+def _costed(action: Action, payload: Payload, paths: StackPaths) -> dict[str, Any]:
+    """Return an action with the seconds that it took last time, where it would interrupt a service with data."""
+    planned = payload["plan"]["services"].get(action.service) or {}
+    seconds = atomic.read_json(paths.costs, {}).get(action.service)
+    cost = {"seconds": seconds} if planned.get("stateful") and action.action == "recreate" and seconds else {}
+    return {**action.__dict__, **cost}
 
 
 def _nothing() -> None:

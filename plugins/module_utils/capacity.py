@@ -32,6 +32,7 @@ def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) 
         "memory_bytes": memory_bytes(root),
         "cpus": cpus(root),
         "nofile_hard": nofile_hard(root),
+        "pids_max": pids_max(root),
         "oom_score_adj_min": oom_score_adj_min(root),
         "addresses": addresses(root),
         "default_addresses": default_addresses(),
@@ -106,6 +107,12 @@ def nofile_hard(root: str = "/") -> int:
         return int(_read(root, "proc/sys/fs/nr_open").strip() or 1048576)
     limits = [_nofile(root, process) for process in (*_processes(root, ("dockerd", "containerd")), "self")]
     return min([limit for limit in limits if limit] or [1024])
+
+
+def pids_max(root: str = "/") -> int:
+    """Return the most processes and threads here: the kernel's (proc(5), pid_max), or this host's own limit."""
+    files = ("proc/sys/kernel/pid_max", "sys/fs/cgroup/pids.max", "sys/fs/cgroup/pids/pids.max")
+    return min([int(text) for text in (_read(root, file).strip() for file in files) if text.isdigit()] or [32768])
 
 
 def oom_score_adj_min(root: str = "/") -> int:

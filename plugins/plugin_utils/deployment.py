@@ -70,6 +70,7 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         options = {
             "gate_timeout": round(settings.gate_timeout_seconds),
             "adopt_chown": settings.adopt_chown,
+            "defer_stateful": settings.defer_stateful,
             "given": sorted(given),
         }
         result = self.module("batten.core.stack", {**options, "release": payload}, variables)

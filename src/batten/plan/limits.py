@@ -19,6 +19,7 @@ _RESERVE = ((2.0, 0.4), (4.0, 0.6), (8.0, 0.9), (16.0, 1.5))
 _CAPACITY_GRID = 64 * MIB
 _TOLERANCE = 0.02
 _WHOLE_HOST_WEIGHT = 4.0
+_RESERVATION = 0.6
 NOISY = ("application", "observability", "batch")
 # The engine's default is 1024 (docker run --help, --cpu-shares). Our own ladder: twice as much a step.
 CPU_SHARES = {"database": 4096, "proxy": 2048, "application": 1024, "observability": 512, "batch": 256}
@@ -198,6 +199,11 @@ def _table(requests: Mapping[str, Request], needed: int, available: int) -> str:
             f"  {'missing':<{width}}  {(needed - available) / MIB:>8.0f} MiB",
         ]
     )
+
+
+def memory_reservation(memory_bytes: int) -> int:
+    """Return what the kernel should leave a service under pressure: 60 % of its limit, in whole MiB; an estimate."""
+    return int(memory_bytes * _RESERVATION) // MIB * MIB
 
 
 def cpus(host_cpus: float, weight: float, cap: float | None = None, *, noisy: bool = True) -> float:

@@ -145,7 +145,8 @@ class ServicePlan:
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
     hold the same major version. ``dump`` is the command that writes a dump to its standard output.
     ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes``; a container
-    that still runs with one of ``accepted`` need not be made anew for them: they wait for its next recreation.
+    that still runs with one of ``accepted`` need not be made anew for them: they wait for its next recreation. So does
+    a lower limit of a database that still has one of ``accepted_limits`` (bytes) and cannot take it live.
     """
 
     name: str
@@ -194,6 +195,7 @@ class ServicePlan:
     memory_request: MemoryRequest | None = None
     tuned_bytes: int = 0
     accepted: tuple[Tuning, ...] = ()
+    accepted_limits: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()
     deploy_limits: bool = False
     no_new_privileges: bool = True

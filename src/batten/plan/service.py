@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # For software that batten does not know: it keeps its own user and a writable root, within moderate limits.
 _UNKNOWN_FLOOR = 128 * limits.MIB
-_RESERVATION = 0.6
 _ACCEPTED = 4
 # PostgreSQL's backends set this for themselves (manual, 18.4.4): where no score can be lowered, 0 would put them before
 # the postmaster, and the kernel would kill that.
@@ -187,7 +186,7 @@ def finish(
     return replace(
         made.plan,
         memory_bytes=memory,
-        memory_reservation_bytes=int(memory * _RESERVATION) // limits.MIB * limits.MIB,
+        memory_reservation_bytes=limits.memory_reservation(memory),
         cpus=min(cpus, host_cpus),
         cpu_shares=limits.CPU_SHARES[facts.service_class],
         group_add=tuple(str(capacity.groups.get(group, group)) for group in facts.group_add),
@@ -200,6 +199,7 @@ def finish(
         memory_request=MemoryRequest(made.request.floor, made.request.weight, made.request.cap),
         tuned_bytes=tuned.memory_bytes,
         accepted=() if apply_tunables else _accepted(made, own, tuned, before, memory, previous),
+        accepted_limits=() if apply_tunables else _accepted_limits(facts, memory, previous),
     )
 
 
@@ -218,6 +218,14 @@ def _tuning(made: Draft, own: ServiceDefinition, memory: int) -> Tuning:
         {name: value for name, value in tuned.environment.items() if name in own_names},
         (*(command or ()), *added) if said and (command or added) else None,
     )
+
+
+def _accepted_limits(facts: Profile, memory: int, previous: ServicePlan | None) -> tuple[int, ...]:
+    """Return the larger limits that a database may keep until it is made anew."""
+    if previous is None or facts.service_class != "database":
+        return ()
+    sizes = dict.fromkeys((*previous.accepted_limits, previous.memory_bytes))
+    return tuple(size for size in sizes if size > memory)[-_ACCEPTED:]
 
 
 def _accepted(

@@ -61,7 +61,9 @@ def load_inputs(settings: StackSettings) -> Inputs:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
     variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
     base = load_base(settings.base, variables, settings.profiles)
-    return Inputs(base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock))
+    return Inputs(
+        base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock)
+    )
 
 
 def references(settings: StackSettings, inputs: Inputs) -> dict[str, str]:
