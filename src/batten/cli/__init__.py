@@ -23,6 +23,7 @@ VERBS = {
     "test": "in a checkout: everything CI runs",
     "init": "write a new inventory",
     "plan": "what would be deployed, and the host's budget; touches nothing",
+    "learn": "the profile of a service, by watching it run apart from everything",
     "pin": "which digest every image tag means now, kept in images.lock.yaml; what moved",
     "render": "the three layers as files, with no host",
     "up": "bring hosts to what the inventory says (site.yml), with live progress",
