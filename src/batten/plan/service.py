@@ -86,7 +86,7 @@ def draft(
         pids=own.pids or facts.pids,
         shm_bytes=facts.shm_bytes,
         user=user,
-        read_only=facts.read_only,
+        read_only=facts.read_only and not _mounted(facts.read_only_unless, base),
         tmpfs=tuple(_tmpfs(item, uid, gid) for item in facts.writable if item.tmpfs_bytes),
         cap_add=facts.cap_add,
         cap_drop=("ALL",) if drop else (),
@@ -373,6 +373,12 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     if "stop_grace" in given:
         values["stop_grace_seconds"] = profile.whole_seconds(given["stop_grace"])
     return values
+
+
+def _mounted(paths: tuple[str, ...], base: BaseService) -> bool:
+    """Whether the base mounts something at one of the paths, or below it."""
+    targets = [*base.volumes.values(), *(bind.split(":")[1] for bind in base.binds)]
+    return any(f"{target}/".startswith(f"{path}/") for path in paths for target in targets)
 
 
 def _tmpfs(item: profile.Writable, uid: int | None, gid: int | None) -> Tmpfs:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from batten import resources
-from batten.plan import lock, schema
+from batten.plan import lock, schema, targets
 from batten.plan.model import BackupPlan, ServiceClass
 from batten.plan.schema import At
 
@@ -102,6 +102,8 @@ _CHECKS: Mapping[str, schema.Check] = {
     "digitalocean_postgres_database": _ROLE,
     "digitalocean_postgres_user": _ROLE,
     "digitalocean_postgres_ca": schema.text,
+    "digitalocean_size": schema.text,
+    "digitalocean_postgres_size": schema.text,
     "digitalocean_vpc_address": address,
     "digitalocean_volume": _VOLUME,
 }
@@ -152,6 +154,7 @@ class StackSettings:
     postgres_user: str = "doadmin"
     postgres_ca: str | None = None
     postgres_connections: int | None = None
+    size: targets.Size | None = None
     vpc_address: str | None = None
     volume: str | None = None
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
@@ -175,6 +178,11 @@ class StackSettings:
             if variables.get(name) is not None and variables[name] != ""
         }
         capacity = given.pop("stack_capacity", {})
+        if slug := given.pop("digitalocean_size", None):
+            given["size"] = targets.digitalocean().size(slug, at.key("digitalocean_size"))
+        if slug := given.pop("digitalocean_postgres_size", None):
+            granted = targets.digitalocean().postgres_size(slug, at.key("digitalocean_postgres_size"))
+            given["postgres_connections"] = granted.connections
         base = below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
         named = given.pop("stack_definition", None)
         beside = base.parent / "batten.yaml"
