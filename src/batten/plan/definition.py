@@ -89,7 +89,10 @@ _POSTGRES = Record(
 def _memory(value: Any, at: At) -> Memory:
     """A fixed size is a floor that is its own cap."""
     if isinstance(value, Mapping):
-        return Memory(**PROFILE.keys["memory"](value, at))
+        memory = Memory(**PROFILE.keys["memory"](value, at))
+        if memory.cap is not None and memory.cap < memory.floor:
+            raise at.error("the cap is below the floor", "raise cap, or lower floor")
+        return memory
     size = schema.size(value, at)
     return Memory(size, 1.0, size)
 

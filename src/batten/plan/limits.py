@@ -155,25 +155,32 @@ def _fill(requests: Mapping[str, Request], available: int, where: str) -> dict[s
     needed = sum(cost(request, request.floor) for request in requests.values())
     if needed > available:
         raise BattenError(_table(requests, needed, available), where, _TOO_SMALL)
+    sizes = [_size(request) for request in requests.values()]
     low, high = 0, available * _HUNDREDTHS
     while low < high:
         level = (low + high + 1) // 2
-        if sum(cost(request, _grant(request, level)) for request in requests.values()) <= available:
+        if sum(-(-_grant(size, level) * _HUNDREDTHS // size[3]) for size in sizes) <= available:
             low = level
         else:
             high = level - 1
-    return {name: _grant(request, low) for name, request in requests.items()}
+    return {name: _grant(_size(request), low) for name, request in requests.items()}
+
+
+def _size(request: Request) -> tuple[int, int, int | None, int]:
+    """Floor, weight, cap and overcommit in whole numbers, for the same result on every machine."""
+    cap = None if request.cap is None else max(request.cap, request.floor)
+    return request.floor, _hundredths(request.weight), cap, _hundredths(request.overcommit)
 
 
 def _hundredths(factor: float) -> int:
-    """Integers throughout, for the same result on every machine."""
     return max(1, round(factor * _HUNDREDTHS))
 
 
-def _grant(request: Request, level: int) -> int:
+def _grant(size: tuple[int, int, int | None, int], level: int) -> int:
     """``level`` is bytes per unit of weight."""
-    wanted = max(request.floor, _hundredths(request.weight) * level // _HUNDREDTHS)
-    return wanted if request.cap is None else min(wanted, max(request.cap, request.floor))
+    floor, weight, cap, _ = size
+    wanted = max(floor, weight * level // _HUNDREDTHS)
+    return wanted if cap is None else min(wanted, cap)
 
 
 def _round_down(size: int) -> int:

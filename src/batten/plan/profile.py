@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from batten.plan import consistency, matching, schema, tunables
@@ -400,11 +400,16 @@ def load_profiles(directory: Path) -> Profiles:
 
     Raises BattenError for what is no profile, contradicts itself, or claims an image that another one has.
     """
+    files = ((path, path.stat()) for path in sorted(directory.glob("*.yaml")) if path.stem != "EXAMPLE")
+    return _load(directory, tuple((path.name, about.st_mtime_ns, about.st_size) for path, about in files))
+
+
+@lru_cache(maxsize=4)
+def _load(directory: Path, files: tuple[tuple[str, int, int], ...]) -> Profiles:
+    """Every stack of every host of a run has the same profiles; ``files`` are name, time and size of each."""
     records: dict[str, Mapping[str, Any]] = {}
     owner: dict[str, str] = {}
-    for path in sorted(directory.glob("*.yaml")):
-        if path.stem == "EXAMPLE":
-            continue
+    for path in (directory / name for name, _, _ in files):
         at = At(str(path))
         record = PROFILE(schema.read_yaml(path), at)
         for place, image in [

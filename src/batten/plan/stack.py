@@ -124,7 +124,8 @@ def plan_host(
     grown = any((previous or {})[name].capacity_bytes < memory for name in names if name in (previous or {}))
     granted = limits.reallocate(requests, available, before, grown=grown, where=where)
 
-    planned, findings = {}, _kept_below(requests, granted, limits.allocate(requests, available, where), stacks)
+    fair = limits.allocate(requests, available, where) if before else granted
+    planned, findings = {}, _kept_below(requests, granted, fair, stacks)
     for settings in stacks:
         own = read[settings.name]
         known = (previous or {}).get(settings.name)
@@ -431,14 +432,23 @@ def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) 
 def start_order(depends_on: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Return services in layers: each needs only services of earlier layers. Names a cycle if there is one."""
     layers: list[tuple[str, ...]] = []
-    left = dict(depends_on)
-    while left:
-        ready = tuple(sorted(name for name, needs in left.items() if not any(need in left for need in needs)))
-        if not ready:
-            cycle = " -> ".join(_cycle(left))
-            raise BattenError(f"services wait for each other: {cycle}", "depends_on", "take one of these out")
-        layers.append(ready)
-        left = {name: needs for name, needs in left.items() if name not in ready}
+    waits = {name: len({need for need in needs if need in depends_on}) for name, needs in depends_on.items()}
+    users: dict[str, set[str]] = {}
+    for name, needs in depends_on.items():
+        for need in needs:
+            users.setdefault(need, set()).add(name)
+    ready = sorted(name for name, count in waits.items() if not count)
+    while ready:
+        layers.append(tuple(ready))
+        following = []
+        for user in (user for name in ready for user in users.get(name, ())):
+            waits[user] -= 1
+            if not waits[user]:
+                following.append(user)
+        ready = sorted(following)
+    if left := {name: depends_on[name] for name, count in waits.items() if count}:
+        cycle = " -> ".join(_cycle(left))
+        raise BattenError(f"services wait for each other: {cycle}", "depends_on", "take one of these out")
     return tuple(layers)
 
 
