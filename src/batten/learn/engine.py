@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from batten import compose
 from batten.errors import BattenError
 from batten.learn.isolate import LABEL
 
+_ROUNDS, _PAUSE_SECONDS = 5, 0.3
 _COMPOSE_SECONDS = 900  # a pull or a build is part of it
 
 
@@ -66,8 +68,15 @@ def down(place: Place, *, volumes: bool = True) -> None:
 
 
 def remove_all(place: Place) -> None:
-    """Remove all that this session made, images that it built too."""
-    down(place)
+    """Remove all that this session made, images that it built too.
+
+    Looks again until nothing is found: what was asked for just before an interruption may still come into being.
+    """
+    for _ in range(_ROUNDS):
+        down(place)
+        time.sleep(_PAUSE_SECONDS)
+        if not any(_ids(place, kind) for kind in ("container", "network", "volume")):
+            break
     if images := _ids(place, "image"):
         _docker("rmi", "--force", *images)
 

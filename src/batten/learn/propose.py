@@ -250,7 +250,7 @@ def remarks(seen: Observation, shape: Shape, left_out: Sequence[str]) -> tuple[l
         "what it needs under load, over days, and in what it did not do here: weight and cap of memory, open files"
     ]
     unseen.append("how it takes secrets, and how it reloads them")
-    if lost := [one.path for one in shape.writable if one.path not in _VOLATILE]:
+    if lost := [one.path for one in shape.writable if not any(_within(one.path, place) for place in _VOLATILE)]:
         unseen.append(
             f"whether what it writes to {', '.join(lost)} must outlive it: it is in memory here, else a volume"
         )

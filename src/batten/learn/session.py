@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +71,8 @@ def learn(files: Sequence[Path], service: str, *, seconds: float, dependencies: 
             known = _known(seen.image)
             plan, tries = _tried(place, isolated.model, service, seen, known, note)
         finally:
-            engine.remove_all(place)
+            with _uninterrupted():
+                engine.remove_all(place)
     real = project.services[service].get("image") or service
     seen = replace(seen, image=str(real))  # not the name that we built it under
     made = propose.profile(seen, plan, known)
@@ -77,6 +81,20 @@ def learn(files: Sequence[Path], service: str, *, seconds: float, dependencies: 
     name = _profile_name(str(real))
     _check(name, text)
     return Learned(service, str(real), name, made, text, tuple(tries), *map(tuple, said))
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Cleaning up goes on through another Ctrl-C. Signals are the main thread's (Python's documentation of signal)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _watched(place: Place, model: Mapping[str, Any], service: str, seconds: float, note: Note) -> Observation:

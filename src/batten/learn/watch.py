@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ansible_collections.batten.core.plugins.module_utils.docker_api import DockerError
+from batten.errors import BattenError
 from batten.learn import engine
 from batten.learn.engine import Place
 from batten.learn.propose import (
@@ -33,6 +34,7 @@ _MOST_PROBES = 24
 _SAMPLE_SECONDS = 0.5
 _GIVE_UP_SECONDS = 120
 _SETTLE_SECONDS = 3.0
+_LISTEN_SECONDS = 60.0
 _LOG_LINES = 200
 
 
@@ -118,9 +120,8 @@ def observe(
     with Peaks(place, identifier) as peaks:
         if not ended:
             time.sleep(seconds)
-            rows = engine.top(place, identifier)
+            rows, heard = _settled(place, service, identifier, bool(config.get("ExposedPorts")))
             processes = tuple(_process(identifier, row) for row in rows)
-            heard = _listening(identifier, rows)
             if not has_healthcheck:
                 ports = sorted({one.port for one in heard or _exposed(config) if one.protocol == "tcp"})
                 probe = _probe(place, identifier, programs, ports)
@@ -149,6 +150,28 @@ def observe(
         start_seconds=start_seconds,
         stop_seconds=stop,
     )
+
+
+def _settled(
+    place: Place, service: str, identifier: str, listens: bool
+) -> tuple[list[list[str]], list[Listener] | None]:
+    """Return the processes and the sockets of a service, once it listens if its image says that it will.
+
+    A database that is still being initialised runs, but not yet as it will. Raises BattenError if it ended meanwhile.
+    """
+    began = time.monotonic()
+    while True:
+        found = engine.container(place, service)
+        if found is None or not found["State"]["Running"]:
+            why = (
+                said(place, found, f"it ended with {found['State']['ExitCode']}") if found else "its container is gone"
+            )
+            raise BattenError(f"it did not run on while it was watched: {why}", service, "see its documentation")
+        rows = engine.top(place, identifier)
+        heard = _listening(identifier, rows)
+        if heard is None or heard or not listens or time.monotonic() - began > _LISTEN_SECONDS:
+            return rows, heard
+        time.sleep(0.5)
 
 
 def _stopped(place: Place, identifier: str) -> float:
