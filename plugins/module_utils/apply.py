@@ -21,6 +21,7 @@ from . import (
     lock,
     postgres,
     preflight,
+    probes,
     program,
     release,
     restore,
@@ -298,6 +299,8 @@ def _preflight(payload: Payload, options: Options, docker: Docker, paths: StackP
     problems = preflight.check(docker, paths, payload["plan"], seen.desired, seen.observed, pulls, coming)
     if not options.adopt_chown:
         problems += adoption.foreign_owners(_places(payload, docker))
+    made = [name for name, one in seen.actions.items() if one.action in ("create", "recreate") and name in seen.desired]
+    problems += probes.missing(docker, paths, seen.desired, made, look=not options.check)
     preflight.refuse(problems)
 
 

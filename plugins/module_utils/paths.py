@@ -73,6 +73,11 @@ class StackPaths:
         return self.state / "costs.json"
 
     @property
+    def probes(self) -> Path:
+        """``{IMAGE: {PATH: BOOL}}``: which programs of health checks the images of this host have."""
+        return self.var / "probes.json"
+
+    @property
     def put_off(self) -> Path:
         """Names of the services with data that the last run was told not to make anew."""
         return self.state / "put-off.json"
