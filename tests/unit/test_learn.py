@@ -53,6 +53,12 @@ def test_nothing_is_published_shared_or_privileged() -> None:
     assert overlay["services"]["app"]["labels"] == {isolate.LABEL: PROJECT}
 
 
+def test_what_is_built_is_built_under_our_name() -> None:
+    made = alone({"build": {"context": "/src"}, "image": "mine:1"})
+    assert made.model["services"]["app"]["image"] == f"{PROJECT}-app:learn"
+    assert made.builds == {f"{PROJECT}-app:learn": {"context": "/src"}}
+
+
 def test_mounts_are_copies_and_new_volumes() -> None:
     made = alone(
         {

@@ -57,6 +57,26 @@ def up(place: Place, files: list[Path], service: str) -> None:
         raise BattenError(_last(done.stderr), service, "see the image's documentation for what it needs")
 
 
+def build(place: Place, image: str, wanted: Mapping[str, Any]) -> None:
+    """Build an image as a service's ``build`` says, with ``docker build``: Compose's own needs a newer buildx than
+    distributions have. Raises BattenError with the last words of the build."""
+    words = ["build", "--quiet", "--tag", image, "--label", f"{LABEL}={place.project}"]
+    context = str(wanted.get("context", "."))
+    if inline := wanted.get("dockerfile_inline"):
+        file = place.directory / "Dockerfile"
+        file.write_text(inline, encoding="utf-8")
+        words += ["--file", str(file)]
+    elif dockerfile := wanted.get("dockerfile"):
+        words += ["--file", str(Path(context) / dockerfile)]
+    for name, value in (wanted.get("args") or {}).items():
+        words += ["--build-arg", name if value is None else f"{name}={value}"]
+    if target := wanted.get("target"):
+        words += ["--target", target]
+    done = _docker(*words, context)
+    if done.returncode:
+        raise BattenError(f"the image does not build: {_last(done.stderr)}", context, f"docker build {context}")
+
+
 def down(place: Place, *, volumes: bool = True) -> None:
     """Remove our containers, networks and volumes, found by the project's own label; images that we built stay."""
     ids = _ids(place, "container")

@@ -21,18 +21,18 @@ LABEL = "io.batten.learn"
 LOGGING = {"driver": "json-file", "options": {"max-size": "8m", "max-file": "1"}}
 MEMORY_BYTES = 1024**3
 PIDS = 1024
-# What a container may be told without reaching anything else. `build` is built under our name.
+# What a container may be told without reaching anything else.
 _KEPT = (
-    "image", "build", "command", "entrypoint", "environment", "user", "working_dir", "healthcheck", "hostname",
+    "image", "command", "entrypoint", "environment", "user", "working_dir", "healthcheck", "hostname",
     "expose", "stop_signal", "stop_grace_period", "shm_size", "ulimits", "group_add", "tty", "stdin_open", "configs",
     "secrets", "extra_hosts", "platform",
 )  # fmt: skip
 # What batten decides anyway, or what only other hosts and people see: leaving it out needs no word.
 _UNSAID = (
-    "ports", "container_name", "networks", "depends_on", "restart", "logging", "deploy", "labels", "profiles", "init",
-    "mem_limit", "memswap_limit", "mem_reservation", "cpus", "cpu_shares", "pids_limit", "oom_score_adj", "read_only",
-    "tmpfs", "cap_drop", "security_opt", "env_file", "pull_policy", "scale", "develop", "annotations", "links",
-    "volumes",
+    "build", "ports", "container_name", "networks", "depends_on", "restart", "logging", "deploy", "labels", "profiles",
+    "init", "mem_limit", "memswap_limit", "mem_reservation", "cpus", "cpu_shares", "pids_limit", "oom_score_adj",
+    "read_only", "tmpfs", "cap_drop", "security_opt", "env_file", "pull_policy", "scale", "develop", "annotations",
+    "links", "volumes",
 )  # fmt: skip
 _NEVER_MOUNTED = ("/", "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/docker", "/boot")
 
@@ -47,10 +47,12 @@ class Bind:
 
 @dataclass(frozen=True)
 class Isolated:
-    """A Compose model to run, what to copy for it, files of throw-away secrets, and what was left out and why."""
+    """A Compose model to run, what to copy and build for it (by image), files of throw-away secrets, what was left out,
+    and which variables got throw-away values."""
 
     model: Mapping[str, Any]
     binds: tuple[Bind, ...]
+    builds: Mapping[str, Mapping[str, Any]]
     secret_files: tuple[str, ...]
     left_out: tuple[str, ...]
     replaced: tuple[str, ...]
@@ -85,15 +87,16 @@ def isolate(
     tokens = credentials({name: model["services"][name].get("environment") or {} for name in names}, alike or like)
     made: dict[str, Any] = {}
     binds: list[Bind] = []
+    builds: dict[str, Any] = {}
     left_out: list[str] = []
     for name in names:
         given = model["services"][name]
         left_out += [f"{name}: {key}" for key in sorted(given) if key not in (*_KEPT, *_UNSAID) and given[key]]
         own = {key: copy.deepcopy(given[key]) for key in _KEPT if given.get(key) is not None}
         own["environment"] = {key: replaced(value, tokens) for key, value in (given.get("environment") or {}).items()}
-        if "build" in own:
+        if build := given.get("build"):
             own["image"] = f"{project}-{name}:learn"
-            own["build"]["labels"] = {LABEL: project}
+            builds[own["image"]] = build
         mounts, copied, refused = _mounts(given.get("volumes") or (), f"{directory}/binds/{name}")
         binds += copied
         left_out += [f"{name}: {what}" for what in refused]
@@ -116,7 +119,7 @@ def isolate(
         "configs": {name: (model.get("configs") or {}).get(name) or {} for name in _used(made, "configs")},
     }
     shown = sorted({f"{name}: {key}" for name in names for key in _holding(model["services"][name], tokens)})
-    return Isolated(result, tuple(binds), tuple(wanted), tuple(left_out), tuple(shown))
+    return Isolated(result, tuple(binds), builds, tuple(wanted), tuple(left_out), tuple(shown))
 
 
 def apart(names: Iterable[str], project: str) -> dict[str, Any]:

@@ -67,6 +67,9 @@ def learn(files: Sequence[Path], service: str, *, seconds: float, dependencies: 
         if isolated.replaced:
             note(f"throw-away values for {', '.join(isolated.replaced)}")
         try:
+            for image, wanted in isolated.builds.items():
+                note(f"building {image}")
+                engine.build(place, image, wanted)
             seen = _watched(place, isolated.model, service, seconds, note)
             known = _known(seen.image)
             plan, tries = _tried(place, isolated.model, service, seen, known, note)
