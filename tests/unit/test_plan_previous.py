@@ -188,3 +188,15 @@ def test_an_unsafe_override_is_a_finding_with_its_reason(override: dict[str, Any
     one = app(stack_services=override)
     _, findings = plan_host([one], replace(HOST, nofile_hard=20000, pids_max=32768))
     assert [words in finding.what for finding in findings if finding.where == f"app/{next(iter(override))}"].count(True)
+
+
+def test_what_is_kept_is_held_against_the_disk() -> None:
+    def found(disk: int | None) -> dict[str, str]:
+        one = app(("observability",))
+        _, findings = plan_host([one], replace(HOST, disk_bytes=disk))
+        return {finding.where: finding.what for finding in findings if "disk of the stack" in finding.what}
+
+    assert found(None) == found(100 * GIB) == {}
+    small = found(16 * GIB)
+    assert small["app/prometheus"] == "it keeps up to 8 GiB, on the 16 GiB disk of the stack's data"
+    assert "by time alone" in small["app/loki"]

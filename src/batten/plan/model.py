@@ -29,7 +29,8 @@ class Capacity:
     ``oom_score_adj_min`` is the lowest value the engine may set.
     ``addresses`` are the addresses the host owns, both families. ``volumes`` maps the names of existing Docker
     volumes to their labels; ``projects`` maps running Compose projects to their service names. ``groups`` maps the
-    names of the host's system groups that a profile may ask for to their numbers.
+    names of the host's system groups that a profile may ask for to their numbers. ``disk_bytes`` and
+    ``disk_free_bytes`` are those of the smallest disk that holds data of the stacks.
     """
 
     memory_bytes: int
@@ -47,6 +48,8 @@ class Capacity:
     projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocated: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, int] = field(default_factory=dict)
+    disk_bytes: int | None = None
+    disk_free_bytes: int | None = None
     source: str = "host"
     observed_at: str | None = None
 

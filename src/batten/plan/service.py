@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # For software that batten does not know: it keeps its own user and a writable root, within moderate limits.
 _UNKNOWN_FLOOR = 128 * limits.MIB
 _ACCEPTED = 4
+# Prometheus, "Storage": sizes are powers of two, and 80 to 85 % of the disk is the most for it alone; here it shares.
+_KEPT = re.compile(r"--storage\.tsdb\.retention\.size=(\d+)([KMGTPE]?)B")
+_DISK_SHARE = 0.4
+_LOKI_DISK = 20 * limits.GIB  # an estimate: a month of logs of the reference stack, compressed, is a few GiB
 # PostgreSQL's backends set this for themselves (manual, 18.4.4): where no score can be lowered, 0 would put them before
 # the postmaster, and the kernel would kill that.
 _OOM_SCORES = ("PG_OOM_ADJUST_VALUE",)
@@ -277,6 +281,23 @@ def unsafe(made: Draft, own: ServiceDefinition, capacity: Capacity, host_cpus: f
         what = "no deep health check is known for it: the shallow one stays"
         found.append(Finding("note", where, what, f"write {name}.healthcheck, or {name}.health: shallow"))
     return found
+
+
+def retention(plan: ServicePlan, disk_bytes: int | None, where: str) -> list[Finding]:
+    """Return what Prometheus and Loki may come to hold, where that is much of the disk that holds the stack's data."""
+    if not disk_bytes:
+        return []
+    disk = f"{disk_bytes / limits.GIB:.0f} GiB disk of the stack's data"
+    for word in plan.command or ():
+        kept = _KEPT.fullmatch(word)
+        size = int(kept[1]) * 1024 ** (" KMGTPE".index(kept[2]) if kept[2] else 0) if kept else 0
+        if size > _DISK_SHARE * disk_bytes:
+            what = f"it keeps up to {size / limits.GIB:.0f} GiB, on the {disk}"
+            return [Finding("warning", where, what, f"lower {word.partition('=')[0]}, or take a larger disk")]
+    if plan.profile == "loki" and disk_bytes < _LOKI_DISK:
+        what = f"Loki bounds what it keeps by time alone, on the {disk}"
+        return [Finding("note", where, what, "lower retention_period in its configuration, or take a larger disk")]
+    return []
 
 
 def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:

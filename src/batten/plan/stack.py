@@ -150,6 +150,7 @@ def plan_host(
         for name, draft in sorted(drafts[settings.name].items()):
             named = own.definition.services.get(name, _NOTHING)
             findings += service.unsafe(draft, named, capacity, host_cpus, f"{settings.name}/{name}")
+            findings += service.retention(services[name], capacity.disk_bytes, f"{settings.name}/{name}")
         findings += _findings(settings, own, drafts[settings.name])
         if settings.name not in (previous or {}) and planned[settings.name].project in set(capacity.projects) - {
             settings.name
