@@ -26,6 +26,7 @@ VERBS = {
     "learn": "the profile of a service, by watching it run apart from everything",
     "pin": "which digest every image tag means now, kept in images.lock.yaml; what moved",
     "render": "the three layers as files, with no host",
+    "harden": "overlays for anyone's Compose files: limits, health, privileges, with a report",
     "up": "bring hosts to what the inventory says (site.yml), with live progress",
     "verify": "run the controls on the live hosts",
     "rotate": "new values for secrets, while the stack keeps answering",
