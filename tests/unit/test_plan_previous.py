@@ -200,3 +200,18 @@ def test_what_is_kept_is_held_against_the_disk() -> None:
     small = found(16 * GIB)
     assert small["app/prometheus"] == "it keeps up to 8 GiB, on the 16 GiB disk of the stack's data"
     assert "by time alone" in small["app/loki"]
+
+
+@pytest.mark.parametrize(("granted", "size"), [(None, 10), (22, 10), (47, 27), (97, 40)])
+def test_a_pool_fits_the_plan_of_a_managed_server(granted: int | None, size: int) -> None:
+    managed = app(
+        stack_target="digitalocean",
+        digitalocean_managed_postgres=True,
+        digitalocean_postgres_host="private-db.example",
+        digitalocean_postgres_ca="-----BEGIN CERTIFICATE-----",
+        stack_public_addresses=["203.0.113.5"],
+    )
+    host, findings = plan_host([replace(managed, postgres_connections=granted)], HOST)
+    assert host.stacks["app"].services["pgbouncer"].tunables["default_pool_size"] == str(size)
+    told = [one.what for one in findings if "may open 75 connections together (app 40, exporter 5" in one.what]
+    assert [what.rpartition(" ")[2] for what in told] == ([str(granted)] if granted and granted < 75 else [])

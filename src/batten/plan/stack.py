@@ -35,6 +35,7 @@ _MUCH_LESS = 0.8
 # What a PgBouncer leaves of its server's connections: 3 reserved ones, 10 for the exporter, backups and people, and 10
 # for what goes past it. Not more than 40, the connection limit of the reference stack's own role.
 _POOL_RESERVED, _POOL_LIMIT = 23, 40
+_SUPERUSER = 3  # superuser_reserved_connections, its default
 # DigitalOcean grants 25 a GiB and keeps 3 of them; its smallest plan has 22 (compose/targets). Of a few, half is left.
 _MANAGED_CONNECTIONS, _MANAGED_RESERVED = 22, 20
 
@@ -142,6 +143,7 @@ def plan_host(
             for name, draft in drafts[settings.name].items()
         }
         services = _with_pools(services, settings, own.definition)
+        findings += _connections(services, settings, own.definition)
         planned[settings.name] = replace(
             _stack(settings, capacity, own, services, projects[settings.name]),
             capacity_bytes=memory,
@@ -276,6 +278,23 @@ def _with_pools(
         else one
         for name, one in services.items()
     }
+
+
+def _connections(services: Mapping[str, ServicePlan], settings: StackSettings, definition: Definition) -> list[Finding]:
+    """Tell when the roles may open more connections together than their server grants them."""
+    wanted = definition.postgres or {}
+    server = services.get(str(wanted.get("service")))
+    granted = settings.postgres_connections if settings.managed_postgres else None
+    if server and "max_connections" in server.tunables:
+        granted = int(server.tunables["max_connections"]) - _SUPERUSER
+    limits_of = {name: role.get("connection_limit", -1) for name, role in wanted.get("roles", {}).items()}
+    total = sum(limit for limit in limits_of.values() if limit > 0)
+    if granted is None or total <= granted:
+        return []
+    listed = ", ".join(f"{name} {limit}" for name, limit in sorted(limits_of.items()) if limit > 0)
+    what = f"its roles may open {total} connections together ({listed}), and PostgreSQL grants {granted}"
+    fix = "give it more memory or a larger plan, or lower postgres.roles.NAME.connection_limit in batten.yaml"
+    return [Finding("note", settings.name, what, fix)]
 
 
 def _foreign(capacity: Capacity, projects: set[str], known: Sequence[int]) -> int:
