@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batten.cli import main
 from batten.errors import BattenError
-from batten.learn import isolate, propose
+from batten.learn import isolate, propose, session
 from batten.learn.propose import Directory, Listener, Observation, Outcome, Process, Shape
 from batten.learn.watch import candidates
 from batten.plan.profile import COMMON_CAPABILITIES, load_profiles
@@ -78,7 +79,7 @@ def test_mounts_are_copies_and_new_volumes() -> None:
         {"type": "bind", "source": "/scratch/binds/app/1/conf", "target": "/conf", "read_only": True},
         {"type": "volume", "source": "anonymous-6", "target": "/anonymous"},
     ]
-    assert made.binds == (isolate.Bind("/home/me/app/conf", "/scratch/binds/app/1/conf"),)
+    assert made.binds == (isolate.Bind("/home/me/app/conf", "/scratch/binds/app/1/conf", read_only=True),)
     assert [what.partition(" at ")[2] for what in made.left_out] == ["/var/run/docker.sock", "/host", "/host/proc"]
     assert set(made.model["volumes"]) == {"data", "anonymous-6"}
 
@@ -306,3 +307,50 @@ def test_the_overlay_replaces_the_layers_logging() -> None:
 
     text = trial._overlay({"services": {"a": {"logging": trial._MARK}}})
     assert text.endswith('"logging": !override ' + json.dumps(isolate.LOGGING) + "}}}")
+
+
+def test_copies_can_be_read_by_the_service_and_keep_their_owner(tmp_path: Path) -> None:
+    source, place = tmp_path / "conf", tmp_path / "scratch" / "conf"
+    source.mkdir(mode=0o700)
+    (source / "key").write_text("k")
+    (source / "key").chmod(0o600)
+    (source / "run").write_text("#!/bin/sh")
+    (source / "run").chmod(0o750)
+    (source / "away").symlink_to("/etc/hostname")
+    bind = isolate.Bind(str(source), str(place), read_only=True)
+    missing = isolate.Bind(str(tmp_path / "none"), str(tmp_path / "scratch" / "none"))
+    refused = session._copied(isolate.Isolated({}, (bind, missing), {}, (), (), ()))
+    assert [oct(path.stat().st_mode & 0o777) for path in (place, place / "key", place / "run")] == [
+        "0o705",
+        "0o604",
+        "0o755",
+    ]
+    assert (place / "away").is_symlink()
+    assert (place / "key").stat().st_uid == (source / "key").stat().st_uid
+    assert ["none" in one for one in refused] == [True]
+    assert Path(missing.place).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("words", "host", "said"),
+    [
+        (["--seconds", "0"], "", "1 to 3600 seconds"),
+        ([], "tcp://10.0.0.1:2375", "needs an engine on this machine"),
+        ([], "unix:///nowhere/docker.sock", "no Docker engine answers"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(
+    words: list[str],
+    host: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {app: {image: 'app:1'}}")
+    assert main(["learn", str(path), "app", *words]) == 1
+    assert said in capsys.readouterr().err
+    assert main(["learn", str(tmp_path / "no.yaml"), "app"]) == 1
+    assert "no such Compose file" in capsys.readouterr().err

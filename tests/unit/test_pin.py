@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batten import pin, resources
@@ -165,7 +167,8 @@ names = st.from_regex(r"\A[a-z0-9]{1,8}(/[a-z0-9]{1,8})?:[a-z0-9]{1,6}\Z")
 digests = st.integers(0, 2**256 - 1).map(lambda number: f"sha256:{number:064x}")
 
 
-@given(st.dictionaries(names, digests), st.dictionaries(names, digests))
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(names, digests, max_size=5), st.dictionaries(names, digests, max_size=5))
 def test_what_is_written_is_read_back_and_keeps_what_others_use(before: dict[str, str], now: dict[str, str]) -> None:
     lock = Lock("", {name: Pin(digest, "2026-01-01", ("linux/amd64",)) for name, digest in before.items()}, {})
     found = [pin.Change(name, before.get(name), digest, ("linux/arm64/v8",), ()) for name, digest in now.items()]
@@ -265,3 +268,27 @@ def test_a_lock_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BattenError, match="cannot write the lock"):
         pin.write_lock(tmp_path / "file" / FILE, "x")
+
+
+def test_a_login_on_standard_input_reaches_its_registry_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = "Basic " + base64.b64encode(b"robot:s3cret").decode()
+    body = {"manifests": [{"platform": {"os": "linux", "architecture": "amd64"}}]}
+
+    def answer(asked: Asked) -> Say:
+        if asked.headers.get("Authorization") != wanted:
+            return Say(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return Say(200, body, {"Content-Type": INDEX_TYPE})
+
+    with serving(answer) as (url, _):
+        where, name = str(inventory(tmp_path, url)), url.removeprefix("http://")
+        (tmp_path / "compose.yaml").write_text(f"services:\n  a: {{image: '{name}/a:1'}}\n")
+        monkeypatch.setattr("sys.stdin", io.StringIO("s3cret\n"))
+        assert main(["pin", "-i", where, "--login", f"{name}=robot"]) == 0
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        assert main(["pin", "-i", where, "--login", f"{name}=robot"]) == 1
+    captured = capsys.readouterr()
+    assert "a password on standard input" in captured.err
+    assert "s3cret" not in captured.out + captured.err
+    assert "s3cret" not in (tmp_path / FILE).read_text()

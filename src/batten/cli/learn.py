@@ -2,7 +2,7 @@
 
 It runs on the engine of this machine in a Compose project of its own: no ports, no way out, copies of what it mounts,
 throw-away values for credentials. What is proposed is then run through batten's own layers, from the least privilege
-up, and must be healthy (or run, where nothing asks), also after a restart. Everything is removed in the end.
+up, and must be healthy (or run, where nothing asks), also after a restart. Everything but pulled images is removed.
 Exit code 0 a profile was written, 1 error."""
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Place:
 
 def local(project: str, directory: Path) -> Place:
     """Return a place on the engine of this machine. Raises BattenError if it does not answer or is elsewhere."""
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = _host()
     if not host.startswith("unix://"):
         raise BattenError(
             "learning needs an engine on this machine: it copies files to it and reads /proc",
@@ -194,7 +194,13 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         # In a session of its own: a Ctrl-C is ours to handle, and cleaning up must not be cut short by it.
         return subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=_COMPOSE_SECONDS, start_new_session=True
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMPOSE_SECONDS,
+            start_new_session=True,
+            env={**os.environ, "DOCKER_HOST": _host()},  # the same engine as the API's, whatever `docker context` says
         )
     except FileNotFoundError as error:
         raise BattenError(f"there is no {words[0]} here", "PATH", "install Docker's command line") from error
@@ -202,6 +208,10 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
         raise BattenError(
             f"{words[0]} did not end in {_COMPOSE_SECONDS} s", words[1], "run it by hand to see why"
         ) from error
+
+
+def _host() -> str:
+    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def _last(said: str) -> str:

@@ -43,6 +43,7 @@ class Bind:
 
     source: str
     place: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ def _mounts(volumes: Iterable[Mapping[str, Any]], place: str) -> tuple[list[dict
             mounts.append({"type": "volume", "source": str(source or f"anonymous-{number}"), "target": target})
         elif volume["type"] == "bind" and not _reaches_the_host(str(source)):
             copied = f"{place}/{number}/{PurePosixPath(str(source)).name}"
-            binds.append(Bind(str(source), copied))
             read_only = bool(volume.get("read_only"))
+            binds.append(Bind(str(source), copied, read_only))
             mounts.append({"type": "bind", "source": copied, "target": target, "read_only": read_only})
         elif volume["type"] != "tmpfs":
             refused.append(f"the mount {source} at {target}")

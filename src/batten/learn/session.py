@@ -58,7 +58,8 @@ def learn(files: Sequence[Path], service: str, *, seconds: float, dependencies: 
     """
     project = compose.read(list(files))
     names = isolate.chosen(project.model, service, dependencies=dependencies)
-    with tempfile.TemporaryDirectory(prefix="batten-learn-") as scratch:
+    # Who is not root cannot remove what a container wrote into a copy.
+    with tempfile.TemporaryDirectory(prefix="batten-learn-", ignore_cleanup_errors=True) as scratch:
         place = engine.local(f"batten-learn-{secrets.token_hex(4)}", Path(scratch))
         isolated = isolate.isolate(project.model, names, place.project, scratch)
         left_out = [*isolated.left_out, *_copied(isolated)]
@@ -196,7 +197,7 @@ def _copied(isolated: isolate.Isolated) -> list[str]:
             refused.append(f"what lies at {source} ({error}); it found an empty directory")
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-        _readable(place)
+        _open_up(place, source, read_only=bind.read_only)
     for name in isolated.secret_files:
         path = Path(isolated.model["secrets"][name]["file"])
         path.parent.mkdir(exist_ok=True)
@@ -205,11 +206,21 @@ def _copied(isolated: isolate.Isolated) -> list[str]:
     return refused
 
 
-def _readable(place: Path) -> None:
-    """Compose's own copy of a user's directory is one that any uid of a container can read and write."""
-    for path in (place, *place.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o777 if path.is_dir() or os.access(path, os.X_OK) else 0o666)
+def _open_up(copied: Path, source: Path, *, read_only: bool) -> None:
+    """Let the service read its copy, and write it where it may: as the owner that the original has if we can make it
+    so, else as anybody. Nothing becomes writable for all that need not: some software refuses such files."""
+    for path in (copied, *copied.rglob("*")):
+        if path.is_symlink():
+            continue
+        original = source / path.relative_to(copied) if path != copied else source
+        mode = path.stat().st_mode
+        try:
+            about = original.stat()
+            os.chown(path, about.st_uid, about.st_gid)
+        except OSError:
+            mode |= 0 if read_only else 0o006
+        executable = path.is_dir() or mode & 0o111
+        path.chmod(mode | 0o004 | (0o001 if executable else 0))
 
 
 def _known(image: str) -> Mapping[str, Any] | None:
