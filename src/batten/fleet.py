@@ -80,8 +80,11 @@ def observe(
         memory = given.memory_bytes or stacks[0].capacity_memory_bytes
         cpus = given.cpus or stacks[0].capacity_cpus
         if memory and cpus:
+            # A question with figures of its own is about a new host; what the inventory says is about the one there is.
             by_hand = given.memory_bytes or given.cpus
-            known[host] = Observed(Capacity(memory, cpus, source="the command line" if by_hand else "the inventory"))
+            record = None if by_hand else recorded(host)
+            source = "the command line" if by_hand else "the inventory"
+            known[host] = Observed(Capacity(memory, cpus, source=source), record.plans if record else {})
         elif record := recorded(host):
             date = record.capacity.observed_at or "an unknown date"
             known[host] = replace(record, capacity=replace(record.capacity, source=f"the run of {date}"))
