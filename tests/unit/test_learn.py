@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batten.cli import main
@@ -95,6 +95,7 @@ def test_credentials_are_replaced_alike_everywhere() -> None:
     assert made.replaced == ("app: DATABASE_URL", "db: POSTGRES_PASSWORD")
 
 
+@settings(deadline=None)
 @given(st.text(string.ascii_letters + string.digits + "-_=/+", min_size=1, max_size=80))
 def test_a_throw_away_value_has_the_form_of_the_real_one(real: str) -> None:
     made = isolate.like(real)
@@ -193,6 +194,7 @@ def test_failures_end() -> None:
     assert seen[-1] == Shape(None, COMMON_CAPABILITIES, False, ())
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["Permission denied", "Read-only file system: '/a/b/c'", "EROFS", "x"]), max_size=30))
 def test_no_row_of_failures_goes_round_in_circles(said: list[str]) -> None:
     plan: propose.Plan | None = propose.first(SEEN)
@@ -256,6 +258,7 @@ def test_diffs_become_directories() -> None:
 paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), paths)), st.lists(paths, max_size=2))
 def test_every_change_is_within_a_mount_or_a_directory(changes: list[tuple[int, str]], mounts: list[str]) -> None:
     found = propose.written_directories(changes, mounts, ())
