@@ -66,6 +66,31 @@ def test_evidence_finds_a_renamed_image(
         assert found.profile.read_only == whole
 
 
+@pytest.mark.parametrize(
+    ("command", "profile"),
+    [
+        (["docker-entrypoint.sh", "npm", "run", "start"], "node"),
+        (["sh", "-c", "python manage.py migrate && gunicorn app.wsgi"], "python"),
+        (["java", "-jar", "/app.jar"], "java"),
+        (["bundle", "exec", "puma"], "ruby"),
+        (["docker-php-entrypoint", "php-fpm"], "php"),
+        (["/docker-entrypoint.sh", "apache2-foreground"], "php"),  # phpMyAdmin, Drupal and others, not only WordPress
+        (["/mailpit"], "mailpit"),
+        (["entrypoint.sh", "docker-php-entrypoint", "php", "-S", "[::]:8080"], "adminer"),
+        (["/usr/bin/dumb-init", "--", "node", "server/server.js"], "uptime-kuma"),
+    ],
+)
+def test_what_runs_on_a_language_is_known_by_its_interpreter(command: list[str], profile: str) -> None:
+    found = PROFILES.match("example/shop:1", command)
+    assert found
+    assert found.profile.name == profile
+
+
+def test_no_command_speaks_for_two_profiles() -> None:
+    said = [one for record in PROFILES.records.values() for one in record.get("match", {}).get("entrypoints", ())]
+    assert len(said) == len(set(said))
+
+
 def test_of_a_fork_nothing_is_assumed_of_its_layout() -> None:
     found = PROFILES.match("bitnami/postgresql:17")
     assert found

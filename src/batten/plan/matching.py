@@ -14,12 +14,17 @@ _OFFICIAL = "library/"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one profile says of its images: their names, its forks' names, commands and ports that give it away."""
+    """What one profile says of its images: the last parts of their names, words of their commands, and their ports."""
 
-    images: tuple[str, ...]
-    forks: tuple[str, ...] = ()
-    entrypoints: tuple[str, ...] = ()
-    ports: tuple[int, ...] = ()
+    names: frozenset[str]
+    commands: tuple[tuple[str, ...], ...] = ()
+    ports: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, images: Iterable[str], entrypoints: Iterable[str], ports: Iterable[int]) -> Evidence:
+        """Take what a profile lists apart, once for all the images that are held against it."""
+        commands = tuple(tuple(_words(one.split())) for one in entrypoints)
+        return cls(frozenset(_last(image) for image in images), commands, frozenset(ports))
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,13 @@ def by_evidence(
     """
     words = _words(entrypoint or ())
     listens = set(ports)
-    last = split_image(image)[0].rsplit("/", 1)[-1]
+    last = _last(image)
     scored = {}
     for name, evidence in known.items():
-        runs = max((len(asked) for asked in map(str.split, evidence.entrypoints) if _holds(words, asked)), default=0)
-        shared = len(listens & set(evidence.ports))
-        named = any(last == split_image(own)[0].rsplit("/", 1)[-1] for own in evidence.images)
-        refuted = (words and evidence.entrypoints and not runs) or (listens and evidence.ports and not shared)
+        runs = max((len(asked) for asked in evidence.commands if _holds(words, asked)), default=0)
+        shared = len(listens & evidence.ports)
+        named = last in evidence.names
+        refuted = (words and evidence.commands and not runs) or (listens and evidence.ports and not shared)
         if runs or (named and not refuted):
             scored[name] = (runs, shared, named)
     best = max(scored.values(), default=None)
@@ -88,10 +93,14 @@ def by_evidence(
     runs, shared, named = best
     reasons = [
         *([f"it runs {' '.join(words)[:60]}"] if runs else []),
-        *([f"it listens on {', '.join(map(str, sorted(listens & set(known[winners[0]].ports))))}"] if shared else []),
+        *([f"it listens on {', '.join(map(str, sorted(listens & known[winners[0]].ports)))}"] if shared else []),
         *([f"it is called {last}"] if named else []),
     ]
     return Guess(winners[0], bool(runs and (shared or named)), " and ".join(reasons))
+
+
+def _last(image: str) -> str:
+    return split_image(image)[0].rsplit("/", 1)[-1]
 
 
 def _split_registry(image: str) -> tuple[str, str]:

@@ -285,16 +285,17 @@ class Profiles:
 
     @cached_property
     def _forks(self) -> Mapping[str, str]:
-        return {fork: name for name, evidence in self._evidence.items() for fork in evidence.forks}
+        return {fork: name for name in self.records for fork in self._said(name, "repositories")}
 
     @cached_property
     def _evidence(self) -> Mapping[str, matching.Evidence]:
         return {
-            name: matching.Evidence(
-                record["images"], *(tuple(record.get("match", {}).get(key, ())) for key in _EVIDENCE)
-            )
+            name: matching.Evidence.of(record["images"], self._said(name, "entrypoints"), self._said(name, "ports"))
             for name, record in self.records.items()
         }
+
+    def _said(self, name: str, key: str) -> tuple[Any, ...]:
+        return tuple(self.records[name].get("match", {}).get(key, ()))
 
     def family(self, image: str) -> str | None:
         """Return the name of the profile that knows the image by its name, or None. The registry does not matter.
@@ -340,9 +341,6 @@ class Profiles:
             near = difflib.get_close_matches(name, self.records, 1) or sorted(self.records)
             raise at.error(f"there is no profile {name!r}", f"write one of: {', '.join(near)}")
         return parse_profile(name, self.records[name], image)
-
-
-_EVIDENCE = ("repositories", "entrypoints", "ports")
 
 
 def shared(profile: Profile) -> Profile:
