@@ -18,7 +18,7 @@ from batten.harden.evidence import gather
 from batten.plan.base import Base, parse_base
 from batten.plan.definition import Definition, ServiceDefinition, parse_definition
 from batten.plan.model import Capacity, Finding, HostPlan, ServicePlan, StackPlan
-from batten.plan.profile import load_profiles
+from batten.plan.profile import Profiles, load_profiles
 from batten.plan.settings import StackSettings
 from batten.plan.stack import Inputs, plan_host
 from batten.render import Layer, layers, secrets_layer
@@ -55,12 +55,8 @@ def harden(
 
     Raises BattenError for what Compose refuses, and for a project that does not fit the host.
     """
-    project = compose.read(files, profiles)
-    if not project.services:
-        raise BattenError("there are no services", _names(files), "name a file with services, or another --profile")
-    known = load_profiles(resources.compose() / "profiles")
     source = _names(files)
-    decisions = {name: decide(gather(name, project.services), known, source) for name in sorted(project.services)}
+    project, known, decisions = _decide(files, profiles)
     settings = StackSettings(
         name=project.name, base=Path(files[0]), definition=None, target=target, build="host", source=source
     )
@@ -84,6 +80,21 @@ def harden(
         credentials=secrets,
         extra=_extra(secrets, settings, capacity, inputs, project, decisions),
     )
+
+
+def credentials_of(files: Sequence[Path]) -> tuple[Credential, ...]:
+    """Return the credentials that are written in Compose files, with their values; raises BattenError as harden."""
+    project, _, decisions = _decide(files, ("*",))
+    return credentials.find(project.services, decisions)
+
+
+def _decide(files: Sequence[Path], profiles: Sequence[str]) -> tuple[compose.Project, Profiles, dict[str, Decision]]:
+    project = compose.read(files, profiles)
+    if not project.services:
+        raise BattenError("there are no services", _names(files), "name a file with services, or another --profile")
+    known = load_profiles(resources.compose() / "profiles")
+    names = sorted(project.services)
+    return project, known, {name: decide(gather(name, project.services), known, _names(files)) for name in names}
 
 
 def _overlay(planned: StackPlan, project: compose.Project, decisions: Mapping[str, Decision]) -> StackPlan:
