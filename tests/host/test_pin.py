@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from batten.cli import main
 from batten.plan.lock import FILE
+from tests.host.shop import BASE, Shop
 from tests.rig import images, registry
 from tests.rig.docker import docker
 
@@ -52,3 +54,18 @@ def test_a_tag_that_is_not_there(mirror: str, tmp_path: Path, capsys: pytest.Cap
     captured = capsys.readouterr()
     assert "has no 127.0.0.1" in json.loads(captured.out)["errors"][0]["what"]
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_host_runs_what_the_lock_says(mirror: str, shop: Shop, tmp_path: Path) -> None:
+    shutil.copytree(BASE.parent, tmp_path / "shop")
+    base = tmp_path / "shop" / "compose.yaml"
+    variables = {"stack_name": "shop", "stack_base": str(base), "infisical_mode": "none"}
+    place = tmp_path / "hosts.yml"
+    place.write_text(yaml.safe_dump({"stack": {"hosts": {"h1": {}}, "vars": variables}}))
+    assert main(["pin", "-i", str(place), "--mirror", mirror]) == 0
+    assert (base.parent / FILE).is_file()
+    shop.up(stack_base=str(base))
+    assert shop.all_healthy()
+    running = {one.image for one in shop.containers().values()}
+    assert running == {f"{name}@{registry.digest(name)}" for name in {image.partition("@")[0] for image in running}}
+    assert not shop.up(stack_base=str(base)).changed
