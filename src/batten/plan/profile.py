@@ -285,7 +285,7 @@ class Profiles:
 
     @cached_property
     def _forks(self) -> Mapping[str, str]:
-        return {fork: name for name in self.records for fork in self._said(name, "repositories")}
+        return {split_image(fork)[0]: name for name in self.records for fork in self._said(name, "repositories")}
 
     @cached_property
     def _evidence(self) -> Mapping[str, matching.Evidence]:
