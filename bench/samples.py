@@ -126,7 +126,7 @@ def start(made: Hardened, layers: Sequence[Path], stand_ins: Mapping[str, str], 
         for name, image in images.items()
     ]
     here.write_text("services:\n" + "\n".join(lines) + "\n")
-    alone = _watch(made, [layers[0], here], sorted(images), 20)
+    alone = _watch(made, [layers[0], here], sorted(images), 10)
     under = _watch(made, [*layers, here], sorted(images), WATCH_SECONDS)
     fit = [name for name in images if name not in alone]
     broken = [f"{name}: {why}" for name, why in under.items() if name in fit]
@@ -214,6 +214,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--image", action="append", default=[], metavar="PATTERN=IMAGE", help="start these; see above")
+    parser.add_argument("--cpus", type=float, default=4, help="no more than the engine has, where it starts anything")
     parser.add_argument("--only", help="only samples with this in their name")
     parser.add_argument("--jobs", type=int, default=1, help="how many samples at once")
     parser.add_argument("--write", type=Path, help="put the table below the line `<!-- table -->` of this file")
@@ -221,7 +222,7 @@ def main() -> int:
     parser.add_argument("--oom-score-adj-min", type=int, default=-1000)
     parser.add_argument("--nofile", type=int, default=1048576)
     args = parser.parse_args()
-    host = Capacity(16 * GIB, 4, nofile_hard=args.nofile, oom_score_adj_min=args.oom_score_adj_min)
+    host = Capacity(16 * GIB, args.cpus, nofile_hard=args.nofile, oom_score_adj_min=args.oom_score_adj_min)
     stand_ins = dict(item.partition("=")[::2] for item in args.image)
     chosen = [(name, file) for name, file in samples(args.directory) if not args.only or args.only in name]
 

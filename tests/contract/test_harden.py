@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -11,15 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from batten import compose
 from batten.cli import main
 from batten.errors import BattenError
-from batten.harden import harden, save
+from batten.harden import credentials_of, harden, save
 from batten.harden.stack import check
 from batten.plan.model import Capacity
+from batten.plan.settings import StackSettings
+from batten.plan.stack import load_inputs, plan_stack
+from batten.render import release, write
 from tests.contract.conftest import compose as run_compose
 
 HOST = Capacity(memory_bytes=16 * 1024**3, cpus=4)
@@ -381,7 +386,7 @@ SERVICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_service_loses_anything(data: st.DataObject, tmp_path: Path) -> None:
     services = data.draw(st.dictionaries(st.sampled_from(["a", "b", "c"]), SERVICES, min_size=1))
@@ -391,3 +396,43 @@ def test_no_service_loses_anything(data: st.DataObject, tmp_path: Path) -> None:
     base = lay(tmp_path, {"compose.yaml": json.dumps({"services": services, "volumes": {"vol": {}}})})
     made = harden([base], HOST)
     assert save(made, tmp_path / "out").lost == ()
+
+
+def test_a_stack_of_several_files_is_deployed_as_what_compose_makes_of_them(tmp_path: Path) -> None:
+    files = {**SHOP, "compose.yaml": SHOP["compose.yaml"].replace("    env_file: [web.env]\n", "")}
+    lay(tmp_path / "shop", files)
+    (tmp_path / "shop/data/init").mkdir()
+    (tmp_path / "shop/data/init/schema.sql").write_text("select 1;\n")
+    (tmp_path / "shop/static").mkdir()
+    variables = {
+        "stack_name": "shop",
+        "stack_compose_files": ["shop/compose.yaml", "shop/compose.override.yaml"],
+        "stack_build": "host",
+        "stack_environment": {"TAG": "9"},
+    }
+    settings = StackSettings.from_variables(variables, root=tmp_path)
+    inputs = load_inputs(settings)
+    assert set(inputs.base.services) == {"web", "migrate", "worker", "db"}  # console is behind a Compose profile
+    assert inputs.base.services["worker"].image == "example.org/shop/worker:9"
+    plan, _ = plan_stack(settings, HOST, inputs=inputs)
+    payload = release(plan, settings, inputs.definition)
+    assert base64.b64decode(payload["base_files"]["data/init/schema.sql"]) == b"select 1;\n"
+    assert "Dockerfile" in payload["builds"]["web"]["entries"]
+    write(payload, tmp_path / "release")
+    layers = [tmp_path / "release" / layer["name"] for layer in payload["layers"]]
+    merged = compose.read(layers[:1], ("none",), layers[1:]).services
+    assert merged["db"]["user"] == "999:999"
+    lay(tmp_path / "shop", SHOP)
+    with pytest.raises(BattenError, match="do not come along"):
+        load_inputs(settings)
+    with pytest.raises(BattenError, match="both name the base"):
+        StackSettings.from_variables({**variables, "stack_base": "compose.yaml"})
+
+
+def test_import_finds_in_compose_files_what_harden_declares(shop: list[Path], tmp_path: Path) -> None:
+    made, _ = hardened(shop, tmp_path / "out")
+    found = credentials_of(shop)
+    assert {(each.service, each.variable, each.secret) for each in found} == {
+        (each.service, each.variable, each.secret) for each in made.credentials
+    }
+    assert {each.value for each in found if each.secret == "postgres_password"} == {"hunter2hunter2"}

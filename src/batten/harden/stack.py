@@ -195,7 +195,6 @@ def _own(planned: ServicePlan, decision: Decision, raw: Mapping[str, Any]) -> Se
         user=decision.profile.user,
         depends_on=depends,
         kept=decision.kept,
-        deploy_limits=bool(decision.evidence.limits),
         **fields,
     )
 

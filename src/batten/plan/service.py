@@ -85,6 +85,7 @@ def draft(
         service_class=facts.service_class,
         image=image,
         build=base.build,
+        deploy_limits=base.deploy_limits,
         memory_bytes=0,
         cpus=0,
         pids=own.pids or facts.pids,

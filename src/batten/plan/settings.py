@@ -68,6 +68,7 @@ _CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
     "stack_base": schema.text,
+    "stack_compose_files": schema.list_of(schema.text),
     "stack_definition": schema.text,
     "stack_target": schema.choice("selfhosted", "digitalocean"),
     "stack_profiles": schema.list_of(schema.text),
@@ -160,6 +161,7 @@ class StackSettings:
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
     source: str = "inventory"
     prefix: Literal["stack", "infisical"] = "stack"
+    compose_files: tuple[Path, ...] = ()
     lock: Path | None = None
 
     @classmethod
@@ -183,7 +185,10 @@ class StackSettings:
         if slug := given.pop("digitalocean_postgres_size", None):
             granted = targets.digitalocean().postgres_size(slug, at.key("digitalocean_postgres_size"))
             given["postgres_connections"] = granted.connections
-        base = below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
+        files = tuple(below(root, name) for name in given.pop("stack_compose_files", ()))
+        if files and "stack_base" in given:
+            raise at.error("stack_base and stack_compose_files both name the base", "keep one of them")
+        base = files[0] if files else below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
         named = given.pop("stack_definition", None)
         beside = base.parent / "batten.yaml"
         definition = below(root, named) if named else beside if beside.is_file() else None
@@ -203,6 +208,7 @@ class StackSettings:
         settings = cls(
             **values,
             base=base,
+            compose_files=files,
             definition=definition,
             lock=lock.beside(base, definition, root),
             capacity_memory_bytes=capacity.get("memory"),

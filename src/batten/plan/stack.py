@@ -61,7 +61,7 @@ def load_inputs(settings: StackSettings) -> Inputs:
     if not settings.managed_postgres:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
     variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
-    base = load_base(settings.base, variables, settings.profiles)
+    base = load_base(settings.base, variables, settings.profiles, settings.compose_files)
     return Inputs(
         base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock)
     )
