@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import plan_size
 from tests.host.site import Site
 from tests.host.underload import Load
 from tests.rig import base, hosts, registry
@@ -211,8 +212,11 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "rerun": rerun,
     "cold": cold,
     "plan": plan,
+    "plan-size": plan_size.sizes,
     "secrets": secrets,
 }
+
+ON_THE_CONTROLLER = {"plan", "plan-size"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -223,7 +227,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"unknown benchmark {min(unknown)!r}; there are {', '.join(BENCHMARKS)}")
-    base.base()
+    if set(options.names or BENCHMARKS) - ON_THE_CONTROLLER:
+        base.base()
     figures = {name: BENCHMARKS[name]() for name in options.names or BENCHMARKS}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=2) + "\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import adoption, atomic, gate, survey
-from .actions import Action
+from .actions import Action, recovering
 from .compose import Compose
 from .desired import Desired, layers
 from .docker_api import Docker, DockerError
@@ -54,7 +54,11 @@ class Actor:
         self._record()
 
     def wait(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        return gate.wait(self.docker, self.payload["project"], names, self.survey.ends, self.gate_timeout)
+        survey = self.survey
+        patient = recovering(survey.differences, survey.desired)
+        return gate.wait(
+            self.docker, self.payload["project"], names, survey.ends, self.gate_timeout, recovering=patient
+        )
 
     def _clear(self) -> None:
         """Remove what is no longer wanted, and spare containers that a killed run left; then divergent networks."""

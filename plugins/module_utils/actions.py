@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .compare import PRESENCE, Difference
+from .compare import HEALTH, PRESENCE, STATE, Difference
 from .desired import Desired
 from .observed import Observed
 
+_ILL = (PRESENCE, STATE, HEALTH)
 # From least to most; a service gets the strongest that any of its differences needs.
 _STRENGTH = ("none", "reload", "update", "start", "restart", "recreate", "create", "remove")
 
@@ -29,10 +30,15 @@ def decide(
 
     A container that only stands still is started. A service that shares another's namespace is recreated with it, and
     one whose ``depends_on`` says ``restart: true`` is restarted with it: Compose does both by itself on ``up``, but is
-    called with ``--no-deps`` here.
+    called with ``--no-deps`` here. A service that is unhealthy while something it needs is down or unhealthy is left
+    alone: its check tells of the other, and one sick database must not restart all its users.
     """
     found: dict[str, Action] = {}
+    differences = list(differences)
+    blameless = recovering(differences, desired)
     for difference in differences:
+        if difference.facet == HEALTH and difference.name in blameless:
+            continue
         if difference.scope == "network":
             for name, containers in observed.items():
                 if name in desired and difference.name in {
@@ -53,6 +59,24 @@ def decide(
         for other, condition in service.dependencies.items():
             if condition.get("restart") and other in replaced and name in observed and name not in found:
                 _add(found, Action(name, "restart", f"{other} was replaced"))
+    return found
+
+
+def recovering(differences: Iterable[Difference], desired: Mapping[str, Desired]) -> set[str]:
+    """Return the unhealthy services that need, if only through others, one that is down or unhealthy itself."""
+    ill = {one.name: one.facet for one in differences if one.scope == "service" and one.facet in _ILL}
+    return {name for name, facet in ill.items() if facet == HEALTH and _needs(name, desired) & (set(ill) - {name})}
+
+
+def _needs(name: str, desired: Mapping[str, Desired]) -> set[str]:
+    """Return everything that a service needs, directly or through others."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        one = desired.get(left.pop())
+        more = set(one.dependencies) - found if one else set()
+        left += more
+        found |= more
     return found
 
 

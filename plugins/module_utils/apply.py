@@ -6,7 +6,7 @@ marked good last, and the next run compares what lives with the plan, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from . import (
     lock,
     postgres,
     preflight,
+    probes,
     program,
     release,
     restore,
@@ -28,6 +29,7 @@ from . import (
     units,
 )
 from .act import MANAGED, Actor
+from .actions import Action
 from .compare import Difference
 from .compose import version as compose_version
 from .docker_api import Docker
@@ -42,7 +44,8 @@ Payload = Mapping[str, Any]
 class Options:
     """``gate_timeout`` is the most seconds that one service may take to become healthy.
 
-    ``given`` names the secrets that come with this run; check mode has not got them yet.
+    ``given`` names the secrets that come with this run; check mode has not got them yet. ``defer_stateful`` leaves the
+    recreation of services with data for later; None goes on as the last run that was told.
     """
 
     check: bool = False
@@ -50,6 +53,7 @@ class Options:
     adopt_chown: bool = False
     manage_units: bool = True
     given: tuple[str, ...] = ()
+    defer_stateful: bool | None = None
 
 
 @dataclass
@@ -63,6 +67,7 @@ class Result:
     actions: list[dict[str, Any]] = field(default_factory=list)
     gate: dict[str, Any] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    deferred: list[dict[str, Any]] = field(default_factory=list)
     returned_to: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +83,7 @@ class _Run:
     docker: Docker
     paths: StackPaths
     result: Result
+    put_off: Collection[str] = ()
 
     @property
     def project(self) -> str:
@@ -85,7 +91,8 @@ class _Run:
 
     def look(self, model: Mapping[str, Any], known: Mapping[str, str], digests: Mapping[str, str]) -> survey.Survey:
         """Return what lives beside ``model``; ``known`` are the digests in its labels, by service."""
-        return survey.look(self.docker, self.paths, self.payload, survey.with_digests(model, known), digests)
+        model = survey.with_digests(model, known)
+        return survey.look(self.docker, self.paths, self.payload, model, digests, self.put_off)
 
     def did(self, service: str, action: str, why: str, seconds: float = 0.0) -> None:
         """Note an action."""
@@ -127,7 +134,8 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
         seen = run.look(survey.merged_model(paths, payload), secrets.digests, secrets.digests)
         _preflight(run, seen)
         found = list(seen.differences)
-        result.pending = [dict(one.__dict__) for one in seen.actions.values()]
+        result.pending = [_costed(one, run) for one in seen.actions.values()]
+        result.deferred = [one.to_json() for one in seen.waits]
     else:
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
@@ -155,6 +163,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     written += [str(PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = run.look(model, secrets.digests, secrets.digests)
+    result.deferred = [one.to_json() for one in seen.waits]
     files = [_file(payload, path) for path in written]
     made = [_secret(payload, change) for change in secrets.changes]
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
@@ -172,6 +181,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
         raise _after_failure(run, failure, good) from failure
     kept = _keep_up(run, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
+    _remember(run)
     release.prune(paths, {result.release, *([good] if good else [])})
     did = [one for one in result.actions if one["action"] != "wait"]
     result.changed = bool(result.differences or did or prepared or moved or kept or marked)
@@ -180,7 +190,8 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
 
 
 def _run(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> _Run:
-    return _Run(payload, options, docker, paths, Result(release.identity(payload), release.running(paths)))
+    result = Result(release.identity(payload), release.running(paths))
+    return _Run(payload, options, docker, paths, result, _put_off(payload, options, paths))
 
 
 def _after_failure(run: _Run, failure: BattenError, good: str | None) -> ApplyFailed:
@@ -210,7 +221,7 @@ def _after_failure(run: _Run, failure: BattenError, good: str | None) -> ApplyFa
 
 def _return_to(failed: _Run, good: str) -> None:
     paths, payload = failed.paths, release.read(failed.paths, good)
-    run = replace(failed, payload=payload, result=Result(good, failed.result.release))
+    run = replace(failed, payload=payload, result=Result(good, failed.result.release), put_off=())
     release.write(paths, payload)
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     model = survey.merged_model(paths, payload)
@@ -257,6 +268,36 @@ def _actor(run: _Run, seen: survey.Survey, digests: Mapping[str, str]) -> Actor:
     return actor
 
 
+def _put_off(payload: Payload, options: Options, paths: StackPaths) -> list[str]:
+    """Return the services that are not made anew in this run."""
+    stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
+    if options.defer_stateful is None:
+        return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
+    return stateful if options.defer_stateful else []
+
+
+def _remember(run: _Run) -> None:
+    """Keep what was put off, for runs that nobody tells, and what each service took to be made and healthy."""
+    paths, put_off = run.paths, list(run.put_off)
+    if run.options.defer_stateful is not None and atomic.read_json(paths.put_off, []) != put_off:
+        atomic.write_json(paths.put_off, put_off)
+    took = {
+        one["service"]: round(one["seconds"] + run.result.gate.get(one["service"], {}).get("seconds", 0.0), 1)
+        for one in run.result.actions
+        if one["action"] in ("create", "recreate")
+    }
+    if took:
+        atomic.write_json(paths.costs, {**atomic.read_json(paths.costs, {}), **took})
+
+
+def _costed(action: Action, run: _Run) -> dict[str, Any]:
+    """Return an action with the seconds that it took last time, where it would interrupt a service with data."""
+    planned = run.payload["plan"]["services"].get(action.service) or {}
+    seconds = atomic.read_json(run.paths.costs, {}).get(action.service)
+    cost = {"seconds": seconds} if planned.get("stateful") and action.action == "recreate" and seconds else {}
+    return {**action.__dict__, **cost}
+
+
 def _nothing() -> None:
     """What comes before a dump is loaded into a server whose roles nobody declared."""
 
@@ -275,6 +316,8 @@ def _preflight(run: _Run, seen: survey.Survey) -> None:
     problems = preflight.check(run.docker, run.paths, run.payload["plan"], seen.desired, seen.observed, pulls, coming)
     if not run.options.adopt_chown:
         problems += adoption.foreign_owners(_places(run))
+    made = [name for name, one in seen.actions.items() if one.action in ("create", "recreate") and name in seen.desired]
+    problems += probes.missing(run.docker, run.paths, seen.desired, made, look=not run.options.check)
     preflight.refuse(problems)
 
 

@@ -7,6 +7,7 @@ import grp
 import ipaddress
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,17 +23,22 @@ CAP_SYS_RESOURCE = 24  # linux/capability.h
 _V1_NO_LIMIT = 2**60  # cgroup v1 writes "no limit" as the largest multiple of the page size
 
 
-def observe_host(docker: Docker, root: str = "/", projects: Iterable[str] = ()) -> dict[str, Any]:
+def observe_host(
+    docker: Docker, root: str = "/", projects: Iterable[str] = (), data: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return what ``plan.model.Capacity`` takes, as plain JSON, and ``plans``: the recorded plan of every stack here.
 
-    ``projects`` names Compose projects that belong to the stack being planned though no plan is recorded yet.
+    ``projects`` names Compose projects that belong to the stack being planned though no plan is recorded yet; ``data``
+    the directories that hold its data, by default the engine's.
     """
     plans = recorded_plans(root)
     found: dict[str, Any] = {
         "memory_bytes": memory_bytes(root),
         "cpus": cpus(root),
         "nofile_hard": nofile_hard(root),
+        "pids_max": pids_max(root),
         "oom_score_adj_min": oom_score_adj_min(root),
+        **disk(root, data),
         "addresses": addresses(root),
         "default_addresses": default_addresses(),
         "allocated": {stack: allocated(plan) for stack, plan in plans.items()},
@@ -106,6 +112,23 @@ def nofile_hard(root: str = "/") -> int:
         return int(_read(root, "proc/sys/fs/nr_open").strip() or 1048576)
     limits = [_nofile(root, process) for process in (*_processes(root, ("dockerd", "containerd")), "self")]
     return min([limit for limit in limits if limit] or [1024])
+
+
+def pids_max(root: str = "/") -> int:
+    """Return the most processes and threads here: the kernel's (proc(5), pid_max), or this host's own limit."""
+    files = ("proc/sys/kernel/pid_max", "sys/fs/cgroup/pids.max", "sys/fs/cgroup/pids/pids.max")
+    return min([int(text) for text in (_read(root, file).strip() for file in files) if text.isdigit()] or [32768])
+
+
+def disk(root: str = "/", data: Iterable[str] = ()) -> dict[str, int]:
+    """Return the size and the free bytes of the smallest disk among those of ``data``, or of the engine's own."""
+    found = []
+    for directory in list(data) or ["/var/lib/docker"]:
+        wished = _at(root, directory.lstrip("/"))
+        usage = shutil.disk_usage(next(path for path in (wished, *wished.parents) if path.exists()))
+        found.append((usage.total, usage.free))
+    total, free = min(found)
+    return {"disk_bytes": total, "disk_free_bytes": free}
 
 
 def oom_score_adj_min(root: str = "/") -> int:

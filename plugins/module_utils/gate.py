@@ -48,7 +48,9 @@ class GateFailure(BattenError):  # noqa: N818 - what happened, as a person says 
         super().__init__("\n".join(parts), f"service {service}")
 
 
-def judge(observed: Observed | None, one_shot: bool, restarts_before: int, now: float) -> Verdict:
+def judge(
+    observed: Observed | None, one_shot: bool, restarts_before: int, now: float, recovering: bool = False
+) -> Verdict:
     """Judge one container at time ``now`` (seconds since the epoch). Pure."""
     if observed is None:
         return Verdict("failed", "its container is gone")
@@ -70,7 +72,7 @@ def judge(observed: Observed | None, one_shot: bool, restarts_before: int, now: 
     if observed.health == "healthy":
         return Verdict("passed")
     if observed.health == "unhealthy":
-        return Verdict("failed", "it is unhealthy")
+        return Verdict("waiting" if recovering else "failed", "it is unhealthy")
     if observed.health == "starting":
         return Verdict("waiting", "its health check has not passed yet")
     missing = SETTLE_SECONDS - (now - observed.started_at)
@@ -97,12 +99,14 @@ def wait(
     one_shots: Iterable[str],
     timeout: float,
     clock: Callable[[], float] = time.monotonic,
+    recovering: Iterable[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Wait until every one of ``services`` is well. Returns ``{service: {"status", "seconds"}}``.
 
+    Those that are ``recovering`` are unhealthy because of another that is coming back: they get their time.
     Raises :class:`GateFailure` for the first that is certain to fail or that ran out of time.
     """
-    begun, names, ends = clock(), set(services), set(one_shots)
+    begun, names, ends, patient = clock(), set(services), set(one_shots), set(recovering)
     passed: dict[str, dict[str, Any]] = {}
     if not names:
         return passed
@@ -115,7 +119,7 @@ def wait(
         while True:
             waiting: dict[str, Verdict] = {}
             for name in sorted(names - set(passed)):
-                verdict = judge(found.get(name), name in ends, before.get(name, 0), time.time())
+                verdict = judge(found.get(name), name in ends, before.get(name, 0), time.time(), name in patient)
                 elapsed = clock() - begun
                 if verdict.status == "passed":
                     passed[name] = {"status": "completed" if name in ends else "healthy", "seconds": round(elapsed, 1)}

@@ -68,6 +68,21 @@ class StackPaths:
         return self.state / "good.json"
 
     @property
+    def costs(self) -> Path:
+        """``{SERVICE: SECONDS}``: how long each took to be made and healthy when that was done last."""
+        return self.state / "costs.json"
+
+    @property
+    def probes(self) -> Path:
+        """``{IMAGE: {PATH: BOOL}}``: which programs of health checks the images of this host have."""
+        return self.var / "probes.json"
+
+    @property
+    def put_off(self) -> Path:
+        """Names of the services with data that the last run was told not to make anew."""
+        return self.state / "put-off.json"
+
+    @property
     def loaded(self) -> Path:
         """``{SERVICE: DIGEST}``: the secrets that each running container last loaded."""
         return self.state / "loaded.json"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import atomic, compare, desired, observed, release
+from . import atomic, cgroups, compare, desired, observed, release, waiting
 from .actions import Action, decide
 from .compose import Compose
 from .desired import Desired, Engine
@@ -18,6 +18,7 @@ from .docker_api import Docker
 from .errors import BattenError
 from .observed import Observed
 from .paths import StackPaths
+from .waiting import Wait
 
 Payload = Mapping[str, Any]
 _MARK = "batten-digest-of-"
@@ -25,7 +26,7 @@ _MARK = "batten-digest-of-"
 
 @dataclass(frozen=True)
 class Survey:
-    """What :func:`look` found. ``ends`` are the one-shot services."""
+    """What :func:`look` found. ``ends`` are the one-shot services, ``waits`` what need not happen now."""
 
     model: Mapping[str, Any]
     desired: Mapping[str, Desired]
@@ -34,6 +35,7 @@ class Survey:
     differences: Sequence[compare.Difference]
     actions: Mapping[str, Action]
     ends: frozenset[str]
+    waits: Sequence[Wait] = ()
 
     @property
     def missing_images(self) -> list[str]:
@@ -98,9 +100,17 @@ def compose(
 
 
 def look(
-    docker: Docker, paths: StackPaths, payload: Payload, model: Mapping[str, Any], digests: Mapping[str, str]
+    docker: Docker,
+    paths: StackPaths,
+    payload: Payload,
+    model: Mapping[str, Any],
+    digests: Mapping[str, str],
+    put_off: Collection[str] = (),
 ) -> Survey:
-    """Inspect everything once and compare. ``model`` comes from :func:`with_digests`."""
+    """Inspect everything once and compare. ``model`` comes from :func:`with_digests`.
+
+    Services of ``put_off`` are not made anew now.
+    """
     stack, project = payload["stack"], payload["project"]
     info = docker.info()
     engine = Engine(info.get("LoggingDriver") or "json-file", bool(info.get("SwapLimit", True)))
@@ -110,13 +120,24 @@ def look(
     there = observed.by_service(docker.inspect_all(one["Id"] for one in docker.list(project)))
     networks = docker.networks(project)
     ends = desired.one_shots(model)
+    planned, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
+    peaks = {
+        name: cgroups.peak_memory(there[name][0].pid)
+        for name, one in wanted.items()
+        if name in there and waiting.falls(one, there[name][0])
+    }
+    wanted, waits = waiting.hold(wanted, there, planned, peaks, seconds)
     found = [
         *compare.compare_networks(stack, model, networks),
         *compare.compare(stack, wanted, there, ends),
         *_unloaded(stack, paths, payload, there, digests),
         *_stale_files(stack, paths, wanted, there),
     ]
-    return Survey(model, wanted, there, networks, found, decide(found, wanted, there), frozenset(ends))
+    found, late = waiting.put_off(found, wanted, there, peaks, put_off, seconds)
+    actions = decide(found, wanted, there)
+    made = {name for name, action in actions.items() if action.action in ("create", "recreate")}
+    waits = [one for one in [*waits, *late] if one.service not in made]  # a new container has it all
+    return Survey(model, wanted, there, networks, found, actions, frozenset(ends), waits)
 
 
 def from_plan(payload: Payload) -> list[compare.Difference]:

@@ -18,6 +18,11 @@ options:
     type: list
     elements: str
     default: []
+  data:
+    description: Directories that hold the stacks' data, for the size of their disk; those of the engine if empty.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Runs the same, as it only reads.
@@ -54,10 +59,15 @@ from ansible_collections.batten.core.plugins.module_utils.errors import BattenEr
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"projects": {"type": "list", "elements": "str", "default": []}}, supports_check_mode=True
+        argument_spec={
+            "projects": {"type": "list", "elements": "str", "default": []},
+            "data": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
     )
+    given = {name: module.params[name] for name in ("projects", "data")}
     try:
-        module.exit_json(changed=False, **observe_host(Docker(), projects=module.params["projects"]))
+        module.exit_json(changed=False, **observe_host(Docker(), **given))
     except BattenError as error:
         module.fail_json(msg=str(error))
 

@@ -31,6 +31,11 @@ options:
     description: Change the owner of data that another user owns, instead of refusing.
     type: bool
     default: false
+  defer_stateful:
+    description:
+      - Leave the recreation of services with data for later, and say what it would cost.
+      - Left out, what the last run was told still holds.
+    type: bool
   given:
     description:
       - Names, never values, of the secrets that were handed in with this run.
@@ -94,7 +99,12 @@ gate:
   returned: always
   type: dict
 pending:
-  description: In check mode, the actions that would be taken.
+  description: In check mode, the actions that would be taken; C(seconds) is what a service with data took last time.
+  returned: always
+  type: list
+  elements: dict
+deferred:
+  description: What waits for the next time a service is made anew, and the C(seconds) that this took last time.
   returned: always
   type: list
   elements: dict
@@ -118,6 +128,7 @@ def main() -> None:
             "prepare": {"type": "str"},
             "gate_timeout": {"type": "int", "default": 300},
             "adopt_chown": {"type": "bool", "default": False},
+            "defer_stateful": {"type": "bool"},
             "given": {"type": "list", "elements": "str", "default": [], "no_log": False},
         },
         required_one_of=[("release", "prepare")],
@@ -132,6 +143,7 @@ def main() -> None:
         gate_timeout=module.params["gate_timeout"],
         adopt_chown=module.params["adopt_chown"],
         given=tuple(module.params["given"]),
+        defer_stateful=module.params["defer_stateful"],
     )
     try:
         result = apply(payload, options, Docker(), StackPaths(payload["stack"]))

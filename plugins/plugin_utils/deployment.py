@@ -59,7 +59,11 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         Returns the module's result, with the plan's findings as warnings. Raises BattenError for what cannot be
         planned or rendered.
         """
-        seen = self.module("batten.core.capacity", {"projects": [one.project or one.name for one in stacks]}, variables)
+        asked = {
+            "projects": [one.project or one.name for one in stacks],
+            "data": sorted({one.data for one in stacks if one.data}),
+        }
+        seen = self.module("batten.core.capacity", asked, variables)
         if seen.get("failed"):
             return seen
         payload, warnings = render(settings, stacks, observed_from(seen))
@@ -70,6 +74,7 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         options = {
             "gate_timeout": round(settings.gate_timeout_seconds),
             "adopt_chown": settings.adopt_chown,
+            "defer_stateful": settings.defer_stateful,
             "given": sorted(given),
         }
         result = self.module("batten.core.stack", {**options, "release": payload}, variables)

@@ -72,6 +72,7 @@ def observe(
 ) -> dict[str, Observed]:
     """Return what is known of each host: from the command line, else the inventory, else the last run, else by asking.
 
+    Before the first run, a droplet's size stands for asking it: there may be no droplet yet.
     A value of the command line stands whatever the others say of the rest.
     """
     known: dict[str, Observed] = {}
@@ -79,11 +80,16 @@ def observe(
         memory = given.memory_bytes or stacks[0].capacity_memory_bytes
         cpus = given.cpus or stacks[0].capacity_cpus
         if memory and cpus:
+            # A question with figures of its own is about a new host; what the inventory says is about the one there is.
             by_hand = given.memory_bytes or given.cpus
-            known[host] = Observed(Capacity(memory, cpus, source="the command line" if by_hand else "the inventory"))
+            record = None if by_hand else recorded(host)
+            source = "the command line" if by_hand else "the inventory"
+            known[host] = Observed(Capacity(memory, cpus, source=source), record.plans if record else {})
         elif record := recorded(host):
             date = record.capacity.observed_at or "an unknown date"
             known[host] = replace(record, capacity=replace(record.capacity, source=f"the run of {date}"))
+        elif size := stacks[0].size:
+            known[host] = Observed(Capacity(size.memory_bytes, size.cpus, source=f"the size {size.slug}"))
     if unknown := [host for host in settings if host not in known]:
         known |= ask(unknown)
     return {host: _with(known[host], given) for host in settings}

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from ansible.plugins.loader import init_plugin_loader
+from hypothesis import HealthCheck, settings
 
 init_plugin_loader()
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("batten", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("batten")
 
 
 @pytest.fixture

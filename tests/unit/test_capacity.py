@@ -79,3 +79,17 @@ def test_before_docker_there_is_capacity_too(host: Path) -> None:
     assert found["capacity"]["engine_version"] is None
     assert found["capacity"]["allocated"] == {"shop": 12}
     assert found["plans"]["shop"]["project"] == "shop"
+
+
+def test_processes_are_bounded_by_the_kernel_and_by_the_hosts_own_limit(host: Path) -> None:
+    put(host, "proc/sys/kernel/pid_max", "4194304\n")
+    put(host, "sys/fs/cgroup/pids.max", "max\n")
+    assert capacity.pids_max(str(host)) == 4194304
+    put(host, "sys/fs/cgroup/pids/pids.max", "512\n")
+    assert capacity.pids_max(str(host)) == 512
+
+
+def test_the_disk_is_that_of_the_data_or_of_the_engine(host: Path) -> None:
+    found = capacity.disk(str(host))
+    assert found == capacity.disk(str(host), ["/srv/app/data"])
+    assert found["disk_bytes"] >= found["disk_free_bytes"] > 0

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from batten import runner
+from batten.cli import main
 from batten.cli.progress import Progress, Step, change_lines, failure_text, step_of
 
 
@@ -85,6 +87,33 @@ def test_a_modules_own_actions_are_told_one_by_one(key: str) -> None:
     actions = [{"action": "recreate", "service": "api", "why": "image differs"}, "wrote /etc/x"]
     step = Step("web1", "Deploy", "changed", 1, {key: actions})
     assert change_lines(step) == ["web1: recreate api: image differs", "web1: wrote /etc/x"]
+
+
+def test_what_waits_is_told_with_its_cost_also_when_nothing_changed() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    waits = [{"service": "db", "action": "recreate", "why": "shared_buffers=512MB (now 256MB)", "seconds": 7.5}]
+    progress(event("runner_on_ok", res={"deferred": waits}))
+    progress.close(0)
+    assert "  web1: recreate db (7.5 s): shared_buffers=512MB (now 256MB)" in out.getvalue().splitlines()
+    assert "nothing to change" in out.getvalue()
+
+
+def test_what_up_is_asked_reaches_the_playbook(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Any] = []
+
+    def play(*_: Any, **options: Any) -> int:
+        given.append(options["extra"])
+        return 0
+
+    monkeypatch.setattr(runner, "load_hosts", lambda *_: {})
+    monkeypatch.setattr(runner, "run_playbook", play)
+    assert main(["up", "-i", "inv", "--defer-stateful", "--rebalance"]) == 0
+    assert main(["up", "-i", "inv"]) == 0
+    assert given == [{"stack_defer_stateful": True, "stack_rebalance": True}, None]
+    assert """-e '{"stack_defer_stateful": true, "stack_rebalance": true}'""" in capsys.readouterr().err
 
 
 def test_json_of_a_run_has_steps_by_host_without_bookkeeping() -> None:

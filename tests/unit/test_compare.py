@@ -149,6 +149,19 @@ def test_a_live_change_and_a_stop_are_one_action_each() -> None:
     assert actions.decide(found, wanted, there)["db"] == actions.Action("db", "start", "memory, state")
 
 
+def test_a_service_is_not_restarted_for_what_it_needs() -> None:
+    containers = changed("db", "State/Health", {"Status": "unhealthy", "FailingStreak": 3})
+    for one in containers:
+        if one["Name"] == "/stk-api-1":
+            one["State"]["Health"] = {"Status": "unhealthy", "FailingStreak": 3}
+    wanted, there, found = look(containers)
+    assert {one.name for one in found} == {"api", "db"}
+    assert actions.recovering(found, wanted) == {"api"}
+    assert {name: one.action for name, one in actions.decide(found, wanted, there).items()} == {"db": "restart"}
+    alone = [one for one in found if one.name == "api"]
+    assert {name: one.action for name, one in actions.decide(alone, wanted, there).items()} == {"api": "restart"}
+
+
 def test_who_depends_with_restart_follows_a_recreation_and_nobody_else() -> None:
     wanted, there, found = look(changed("db", "Config/User", "0"))
     acts = {name: one.action for name, one in actions.decide(found, wanted, there).items()}

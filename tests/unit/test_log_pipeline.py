@@ -107,3 +107,29 @@ def test_stack_auth(line: str, level: str | None, mark: str | None, message: str
 def test_curl() -> None:
     found = parse("curl", "curl: (7) Failed to connect to stack-auth port 8102 after 2 ms: Could not connect to server")
     assert found["code"] == "7"
+
+
+def test_mysql_and_mariadb() -> None:
+    line = "2026-11-23T06:31:12.123456Z 0 [System] [MY-010931] [Server] /usr/sbin/mysqld: ready for connections."
+    found = parse("mysql", line)
+    assert (found["level"], found["code"], found["subsystem"]) == ("System", "MY-010931", "Server")
+    found = parse("mysql", "2026-11-23  6:31:12 0 [Note] mariadbd: ready for connections.")
+    assert (found["level"], found["message"]) == ("Note", "mariadbd: ready for connections.")
+
+
+def test_an_access_log() -> None:
+    line = '172.18.0.1 - - [23/Nov/2026:06:31:12 +0000] "GET /a?b=c HTTP/1.1" 200 615 "-" "curl/8.14.1"'
+    found = parse("combined", line)
+    assert (found["method"], found["path"], found["status"], found["size"]) == ("GET", "/a?b=c", "200", "615")
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("2026-11-23 06:31:12.123456+00:00 [info] <0.208.0> Server startup complete", "info"),
+        ("INFO:     Started server process [1]", "INFO"),
+        ("[notice] a new worker", "notice"),
+    ],
+)
+def test_the_level_of_a_plain_line(line: str, level: str) -> None:
+    assert parse("plain", line)["level"] == level

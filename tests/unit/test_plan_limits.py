@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batten.errors import BattenError
@@ -125,3 +128,124 @@ def test_oom_scores_are_allowed_and_keep_their_order(one: int, two: int, lowest:
 def test_without_negative_scores_the_database_still_goes_last() -> None:
     assert limits.oom_score_adj(-500, 0) < limits.oom_score_adj(0, 0) < limits.oom_score_adj(600, 0)
     assert limits.oom_score_adj(-500, -1000) == -500
+
+
+# Against the previous plan
+
+
+@st.composite
+def planned(draw: st.DrawFn) -> tuple[dict[str, Request], int, dict[str, int]]:
+    """Services, a budget that holds their floors, and the limits of an earlier plan for some of them."""
+    requests = draw(services())
+    for name in requests:
+        requests[name] = replace(
+            requests[name], overcommit=draw(st.sampled_from([1.0, 1.0, 1.5, 3])), stateful=draw(st.booleans())
+        )
+    least = sum(limits.cost(request, request.floor) for request in requests.values())
+    before = draw(st.integers(least, least + 16 * GIB))
+    known = draw(st.sets(st.sampled_from(sorted(requests))))
+    previous = limits.allocate({name: requests[name] for name in known}, before)
+    return requests, draw(st.integers(least, least + 20 * GIB)), previous
+
+
+def spent(requests: dict[str, Request], granted: dict[str, int]) -> int:
+    return sum(limits.cost(requests[name], size) for name, size in granted.items())
+
+
+@settings(max_examples=40)
+@given(planned(), st.booleans())
+def test_changes_keep_the_budget_floors_and_caps(case: tuple[Any, int, Any], grown: bool) -> None:
+    requests, available, previous = case
+    granted = limits.reallocate(requests, available, previous, grown=grown)
+    assert spent(requests, granted) <= available
+    for name, request in requests.items():
+        assert granted[name] >= request.floor
+        assert request.cap is None or granted[name] <= request.cap
+
+
+@settings(max_examples=40)
+@given(planned())
+def test_planning_again_changes_nothing(case: tuple[Any, int, Any]) -> None:
+    requests, available, previous = case
+    once = limits.reallocate(requests, available, previous)
+    assert limits.reallocate(requests, available, once) == once
+
+
+@settings(max_examples=40)
+@given(planned())
+def test_who_has_a_limit_keeps_it_while_all_floors_fit_beside(case: tuple[Any, int, Any]) -> None:
+    requests, available, previous = case
+    granted = limits.reallocate(requests, available, previous)
+    newcomers = {name: request.floor for name, request in requests.items() if name not in previous}
+    if spent(requests, {**previous, **newcomers}) <= available:
+        assert {name: granted[name] for name in previous} == previous
+
+
+@settings(max_examples=40)
+@given(planned())
+def test_what_is_taken_is_no_more_than_is_missing_and_stateful_services_give_last(case: tuple[Any, int, Any]) -> None:
+    requests, available, previous = case
+    granted = limits.reallocate(requests, available, previous)
+    newcomers = {name: request.floor for name, request in requests.items() if name not in previous}
+    missing = spent(requests, {**previous, **newcomers}) - available
+    assume(missing > 0)
+    lost = {name: size - granted[name] for name, size in previous.items() if size != granted[name]}
+    assert all(size > 0 for size in lost.values())
+    assert {name: granted[name] for name in newcomers} == newcomers
+    if any(requests[name].stateful for name in lost):
+        assert all(granted[name] == requests[name].floor for name in previous if not requests[name].stateful)
+    # Without the one that gave least it would not have been enough, to the rounding of the steps.
+    assert spent(requests, granted) + max(lost.values()) > available - 16 * MIB
+
+
+@settings(max_examples=40)
+@given(planned(), st.integers(0, 8 * GIB))
+def test_a_grown_host_gives_more_and_takes_nothing(case: tuple[Any, int, Any], more: int) -> None:
+    requests, available, previous = case
+    before = limits.reallocate(requests, available, previous)
+    after = limits.reallocate(requests, available + more, before, grown=True)
+    larger = limits.reallocate(requests, available + more + GIB, before, grown=True)
+    assert all(after[name] >= before[name] for name in requests)
+    assert all(larger[name] >= after[name] for name in requests)
+
+
+@settings(max_examples=40)
+@given(planned(), st.data())
+def test_who_leaves_disturbs_nobody(case: tuple[Any, int, Any], data: st.DataObject) -> None:
+    requests, available, previous = case
+    before = limits.reallocate(requests, available, previous)
+    gone = data.draw(st.sampled_from(sorted(requests)))
+    rest = {name: request for name, request in requests.items() if name != gone}
+    assert limits.reallocate(rest, available, before) == {name: before[name] for name in rest}
+
+
+@settings(max_examples=40)
+@given(planned(), st.randoms(), st.booleans())
+def test_the_order_of_names_does_not_matter_then_either(case: tuple[Any, int, Any], random: Any, grown: bool) -> None:
+    requests, available, previous = case
+    names = list(requests)
+    random.shuffle(names)
+    shuffled = {name: requests[name] for name in names}
+    assert limits.reallocate(shuffled, available, previous, grown=grown) == limits.reallocate(
+        requests, available, previous, grown=grown
+    )
+
+
+def test_a_whole_stack_that_is_new_beside_another_gets_what_a_first_plan_gives() -> None:
+    old = {"a": Request(GIB, 1, GIB), "b": Request(96 * MIB, 1, 96 * MIB)}
+    new = {"db": Request(384 * MIB, 4), "api": Request(128 * MIB, 2, 2 * GIB), "proxy": Request(64 * MIB, 0.6)}
+    together = limits.allocate({**old, **new}, 7 * GIB)
+    assert limits.reallocate({**old, **new}, 7 * GIB, {name: together[name] for name in old}) == together
+
+
+def test_a_newcomer_on_a_full_host_takes_its_floor_from_one_service() -> None:
+    requests = {"db": Request(384 * MIB, 4, stateful=True), "api": Request(128 * MIB, 2), "web": Request(64 * MIB, 1)}
+    before = limits.allocate(requests, 4 * GIB)
+    after = limits.reallocate({**requests, "new": Request(48 * MIB, 1)}, 4 * GIB, before)
+    assert after["new"] >= 48 * MIB
+    assert {name for name in before if after[name] != before[name]} <= {"api"}
+
+
+def test_overcommitted_memory_counts_for_less() -> None:
+    requests = {"db": Request(GIB, 1, GIB), "loki": Request(256 * MIB, 1, overcommit=2)}
+    assert limits.allocate(requests, 2 * GIB) == {"db": GIB, "loki": 2 * GIB}

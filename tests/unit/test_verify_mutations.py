@@ -229,6 +229,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("limits.swap-cgroup", process(cgroup={"memory.swap.max": "max"})),
     ("limits.memory-reservation", host_config("MemoryReservation", 0)),
     ("limits.cpus", host_config("NanoCpus", 10**9)),
+    ("limits.cpus", host_config("CpuShares", 2)),
     ("limits.cpus-cgroup", process(cgroup={"cpu.cfs_quota_us": "-1"})),
     ("limits.cpus-cgroup", process(cgroup={"cpu.max": "100000 100000"})),
     ("limits.cpus-cgroup", process(cgroup={"cpu.max": "max 100000"})),

@@ -22,6 +22,7 @@ def _service(name: str, **changes: object) -> ServicePlan:
         "image": IMAGE,
         "memory_bytes": 32 * MIB,
         "cpus": 0.5,
+        "cpu_shares": 0,
         "pids": 20,
         "memory_reservation_bytes": 16 * MIB,
         "nofile": 4096,

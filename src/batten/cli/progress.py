@@ -97,10 +97,17 @@ def change_lines(step: Step) -> list[str]:
     return [f"{step.host}: {step.task}"]
 
 
+def waiting_lines(step: Step) -> list[str]:
+    """Return what a step left for later, with the seconds that it will take."""
+    return [f"{step.host}: {_action(one)}" for one in step.result.get("deferred") or ()]
+
+
 def _action(action: object) -> str:
     if not isinstance(action, Mapping):
         return str(action)
     what = " ".join(str(action[key]) for key in ("action", "service") if action.get(key))
+    if action.get("seconds") and action.get("action") == "recreate":
+        what += f" ({action['seconds']:g} s)"
     return f"{what}: {action['why']}" if action.get("why") else what
 
 
@@ -171,6 +178,13 @@ class Progress:
         if changed:
             self._write("changed:")
             for line in changed:
+                self._write(f"  {line}")
+        waiting = [line for step in self.summary.steps for line in waiting_lines(step)]
+        if waiting:
+            self._write(
+                "waits for the next time a service is made anew (--apply-tunables, or without --defer-stateful):"
+            )
+            for line in waiting:
                 self._write(f"  {line}")
         hosts = sorted({step.host for step in self.summary.steps})
         outcome = "failed" if code else "done"

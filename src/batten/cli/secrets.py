@@ -1,4 +1,4 @@
-"""import: take the credentials of a .env file over into batten's keeping, and say which lines to delete.
+"""import: take the credentials of a .env file, or of Compose files, over into batten's keeping.
 
 The values go to the host on standard input and are printed nowhere; the next run of site.yml stores them in Infisical
 and delivers them."""
@@ -17,16 +17,22 @@ from batten import dotenv, fleet
 from batten.cli import inventory_argument, print_json
 from batten.connection import Connection, carried_program, of_inventory
 from batten.errors import BattenError
+from batten.plan.definition import Definition
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``batten secrets`` takes."""
-    parser.add_argument("what", choices=["import"], help="import: the values of a .env file")
+    parser.add_argument("what", choices=["import"], help="import: the values of a .env file or of Compose files")
     inventory_argument(parser)
-    parser.add_argument(
-        "--env-file", required=True, metavar="FILE", help="the .env file of the stack as it ran until now"
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--env-file", metavar="FILE", help="the .env file of the stack as it ran until now")
+    source.add_argument(
+        "--compose-file",
+        action="append",
+        metavar="FILE",
+        help="its Compose files, with credentials under environment, in the order of docker compose -f; may come again",
     )
     parser.add_argument("--stack", metavar="NAME", help="for which stack; the inventory's own unless given")
     parser.add_argument("--dry-run", action="store_true", help="say what would be taken over, and touch nothing")
@@ -34,11 +40,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``batten secrets import``."""
-    path = Path(args.env_file)
-    try:
-        entries = dotenv.parse(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BattenError(f"cannot read it: {error}", str(path), "name a .env file, in UTF-8") from error
     hosts = {
         host: stack
         for host, stacks in fleet.settings_of(args.inventory, args.limit).items()
@@ -47,17 +48,19 @@ def run(args: argparse.Namespace) -> int:
     if not hosts:
         raise BattenError(f"no host has a stack named {args.stack}", args.inventory, "leave --stack out")
     definition = load_inputs(next(iter(hosts.values()))).definition
-    deliveries = {name: service.secrets for name, service in definition.services.items()}
-    found = dotenv.assign(entries, definition.secrets, deliveries)
+    if args.env_file:
+        source, found = args.env_file, _of_env_file(Path(args.env_file), definition)
+    else:
+        source, found = ", ".join(args.compose_file), _of_compose_files(args.compose_file, definition)
     if problem := dotenv.disagreement(found):
-        raise BattenError(problem.what, f"{path}: {problem.where}", problem.fix)
+        raise BattenError(problem.what, f"{source}: {problem.where}", problem.fix)
     if not args.dry_run and found:
         connections = of_inventory(args.inventory, args.limit)
         values = json.dumps({each.secret: each.value for each in found}).encode()
         for host, stack in hosts.items():
             _put(connections[host], stack.name, values)
     report = {
-        "file": str(path),
+        "file": source,
         "hosts": sorted(hosts),
         "dry_run": args.dry_run,
         "found": [_described(each) for each in found],
@@ -78,6 +81,31 @@ def _described(found: dotenv.Found) -> dict[str, Any]:
         "secret": found.secret,
         "declared": found.declared,
     }
+
+
+def _of_env_file(path: Path, definition: Definition) -> list[dotenv.Found]:
+    try:
+        entries = dotenv.parse(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BattenError(f"cannot read it: {error}", str(path), "name a .env file, in UTF-8") from error
+    deliveries = {name: service.secrets for name, service in definition.services.items()}
+    return dotenv.assign(entries, definition.secrets, deliveries)
+
+
+def _of_compose_files(files: list[str], definition: Definition) -> list[dotenv.Found]:
+    """Return what ``batten harden`` finds in Compose files, under the names that its ``batten.yaml`` has."""
+    from batten.harden import credentials_of
+
+    return [
+        dotenv.Found(
+            dotenv.Entry(f"{each.service}: {each.variable}", each.value, 0, 0),
+            each.secret,
+            each.value,
+            each.secret in definition.secrets,
+            each.why,
+        )
+        for each in credentials_of([Path(name) for name in files])
+    ]
 
 
 def proposal(found: list[dotenv.Found]) -> dict[str, Any]:
@@ -101,17 +129,21 @@ def text(report: Mapping[str, Any]) -> str:
         declaration = yaml.safe_dump({"stack_secrets": report["stack_secrets"]}, sort_keys=True).rstrip()
         parts.append(f"add to the inventory, and name their consumers:\n\n{declaration}")
     lines = ("line " if len(found) == 1 else "lines ") + ", ".join(_lines(each["lines"]) for each in found)
+    of_env_file = any(each["lines"][0] for each in found)
     if report["dry_run"]:
         parts.append("nothing was touched; without --dry-run the values go to: " + ", ".join(report["hosts"]))
     else:
         parts.append(
             "kept, sealed, on: " + ", ".join(report["hosts"]) + "; the next run of site.yml takes them from there"
         )
-        parts.append(f"after that run take {lines} out of {report['file']}, and out of every copy of it")
+        what = lines if of_env_file else "these variables"
+        parts.append(f"after that run take {what} out of {report['file']}, and out of every copy of it")
     return "\n\n".join(parts)
 
 
 def _lines(pair: list[int]) -> str:
+    if not pair[0]:
+        return "-"
     return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}-{pair[1]}"
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batten import compose
+from batten.errors import BattenError
 from batten.plan import schema
 from batten.plan.interpolate import interpolate_all
 from batten.plan.model import Port
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaseService:
-    """One service of the base. ``volumes`` maps named volumes to paths, ``binds`` are mounts in short syntax."""
+    """One service of the base. ``volumes`` maps named volumes to paths, ``binds`` are mounts in short syntax.
+
+    ``deploy_limits``: it says limits or reservations under ``deploy.resources``, where ours must then stand, too.
+    """
 
     name: str
     image: str | None = None
@@ -37,6 +42,7 @@ class BaseService:
     binds: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     has_healthcheck: bool = False
+    deploy_limits: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,41 @@ class Base:
     always: tuple[str, ...] = ()
 
 
-def load_base(path: Path, environment: Mapping[str, str], profiles: tuple[str, ...] = ()) -> Base:
-    """Read a base ``compose.yaml``."""
-    return parse_base(schema.read_yaml(path), str(path), environment, profiles)
+def load_base(
+    path: Path, environment: Mapping[str, str], profiles: tuple[str, ...] = (), files: tuple[Path, ...] = ()
+) -> Base:
+    """Read a base: a ``compose.yaml``, or what Compose makes of several ``files``."""
+    source = ", ".join(map(str, files)) if files else str(path)
+    return parse_base(schema.load_yaml(base_text(path, files), source), source, environment, profiles)
+
+
+def base_text(path: Path, files: tuple[Path, ...] = ()) -> str:
+    """Return a base as one file: its own text, or what Compose makes of several ``files``, variables unfilled.
+
+    Raises BattenError for what cannot be read, what Compose refuses, and an ``env_file``, which no release has.
+    """
+    if files:
+        return _merged(files)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        fix = "correct the path or the file's mode"
+        raise BattenError(f"cannot read the file: {reason}", str(path), fix) from error
+
+
+def _merged(files: tuple[Path, ...]) -> str:
+    source = ", ".join(map(str, files))
+    document = schema.load_yaml(compose.merged_text(files), source)
+    for name, service in document["services"].items():
+        at = At(source).key("services").key(name)
+        if service.get("env_file"):
+            fix = "write them under environment, or give secrets to `batten secrets import`"
+            raise at.key("env_file").error("its variables do not come along to the host", fix)
+        for mount in service.get("volumes") or ():
+            if mount.get("type") == "bind" and not mount["source"].startswith((".", "/", "~", "$")):
+                mount["source"] = f"./{mount['source']}"  # what an included file in a folder of its own mounts
+    return schema.dump_yaml(document)
 
 
 def parse_base(raw: Any, source: str, environment: Mapping[str, str], profiles: tuple[str, ...] = ()) -> Base:
@@ -116,6 +154,7 @@ _SHAPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "volumes": _LIST,
     "networks": _EITHER,
     "healthcheck": _MAPPING,
+    "deploy": _MAPPING,
 }
 _OF_TEXT = ("profiles", "networks", "depends_on")
 
@@ -167,6 +206,7 @@ def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:
         volumes=named,
         binds=binds,
         networks=tuple(map(str, value.get("networks") or ())),
+        deploy_limits=bool((value.get("deploy") or {}).get("resources")),
         has_healthcheck=bool(healthcheck.get("test")) and not healthcheck.get("disable"),
     )
 

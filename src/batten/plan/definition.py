@@ -39,6 +39,7 @@ SERVICE::
     mounts: [/var/log/journal:/var/log/journal:ro]   # Compose's short syntax; replaces the base's binds, also if empty
     depends_on: {SERVICE: service_healthy}           # replaces the base's
     healthcheck: {test: [...]}    # replaces the profile's
+    health: shallow               # which of the profile's checks: shallow, it answers; deep, what it needs answers too
     limits: {memory: 512M, cpus: 1, pids: 200, nofile: 1024}   # memory: a fixed size, or {floor, weight, cap}
     user, group_add, read_only, cap_add, writable, init, stop_grace, oom_score_adj, reload, tls   # as in a profile
     migrates: DATABASE            # the database that is dumped before this service's image changes
@@ -88,7 +89,10 @@ _POSTGRES = Record(
 def _memory(value: Any, at: At) -> Memory:
     """A fixed size is a floor that is its own cap."""
     if isinstance(value, Mapping):
-        return Memory(**PROFILE.keys["memory"](value, at))
+        memory = Memory(**PROFILE.keys["memory"](value, at))
+        if memory.cap is not None and memory.cap < memory.floor:
+            raise at.error("the cap is below the floor", "raise cap, or lower floor")
+        return memory
     size = schema.size(value, at)
     return Memory(size, 1.0, size)
 
@@ -107,7 +111,7 @@ _GIVEN = (
 )
 _OWN = (
     *("profile", "networks", "egress", "environment", "command", "command_add", "entrypoint", "secrets", "volumes"),
-    *("mounts", "depends_on", "migrates"),
+    *("mounts", "depends_on", "migrates", "health"),
 )
 _SERVICE = Record(
     {
@@ -137,6 +141,7 @@ _SERVICE = Record(
             schema.choice("service_healthy", "service_started", "service_completed_successfully")
         ),
         "healthcheck": HEALTHCHECK,
+        "health": schema.choice("shallow", "deep"),
         "limits": Record({"memory": _memory, "cpus": CPUS, "pids": PIDS, "nofile": NOFILE}),
         "migrates": schema.text,
         **{key: PROFILE.keys[key] for key in _GIVEN},
@@ -195,6 +200,7 @@ class ServiceDefinition:
     mounts: tuple[str, ...] | None = None
     depends_on: Mapping[str, str] | None = None
     healthcheck: Healthcheck | None = None
+    health: Literal["shallow", "deep"] | None = None
     memory: Memory | None = None
     cpus: float | None = None
     pids: int | None = None

@@ -223,6 +223,10 @@ def infisical_stack(
         "secrets_sync_interval",
         "stack_capacity",
         "stack_reserve",
+        "stack_rebalance",
+        "stack_defer_stateful",
+        "stack_apply_tunables",
+        "digitalocean_size",
         "digitalocean_volume",
         "digitalocean_vpc_address",
     )

@@ -25,10 +25,12 @@ class Capacity:
     ``memory_bytes`` is MemTotal, or the memory limit of the container that the host is, whichever is smaller.
     ``foreign_bytes`` is what containers outside batten's stacks really use; ``project_bytes`` is the part of it that
     Compose projects use, by name, as one of them may be taken over. ``nofile_hard`` is the highest hard limit
-    on open files that a container can be granted here. ``oom_score_adj_min`` is the lowest value the engine may set.
+    on open files that a container can be granted here, ``pids_max`` the most processes and threads.
+    ``oom_score_adj_min`` is the lowest value the engine may set.
     ``addresses`` are the addresses the host owns, both families. ``volumes`` maps the names of existing Docker
     volumes to their labels; ``projects`` maps running Compose projects to their service names. ``groups`` maps the
-    names of the host's system groups that a profile may ask for to their numbers.
+    names of the host's system groups that a profile may ask for to their numbers. ``disk_bytes`` and
+    ``disk_free_bytes`` are those of the smallest disk that holds data of the stacks.
     """
 
     memory_bytes: int
@@ -36,6 +38,7 @@ class Capacity:
     foreign_bytes: int = 0
     project_bytes: Mapping[str, int] = field(default_factory=dict)
     nofile_hard: int = 1048576
+    pids_max: int = 4194304
     oom_score_adj_min: int = -1000
     addresses: tuple[str, ...] = ()
     default_addresses: tuple[str, ...] = ()
@@ -45,6 +48,8 @@ class Capacity:
     projects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     allocated: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, int] = field(default_factory=dict)
+    disk_bytes: int | None = None
+    disk_free_bytes: int | None = None
     source: str = "host"
     observed_at: str | None = None
 
@@ -105,6 +110,28 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class MemoryRequest:
+    """What a limit was shared out by: at least ``floor_bytes``, at most ``cap_bytes``, by ``weight`` in between."""
+
+    floor_bytes: int
+    weight: float = 1.0
+    cap_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a container that was made for a limit of ``memory_bytes`` runs with: its tunables, and where they stand.
+
+    ``environment`` holds the tuned variables alone, ``command`` is the whole command, None for the image's own.
+    """
+
+    memory_bytes: int
+    tunables: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class ServicePlan:
     """All that is decided for one service. None means: leave what the base says.
 
@@ -115,8 +142,14 @@ class ServicePlan:
     ``migrates`` names the database that is dumped before the image changes.
     ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
     (empty: it reads them at every use), or None to make the container anew.
+    ``kept`` names what the layers leave as the base has it: a key that is there is not written, and a list (``tmpfs``,
+    ``cap_add``, ``cap_drop``, ``security_opt``) is added to instead of replaced. ``deploy_limits``: the base gives its
+    limits under ``deploy.resources``, and Compose refuses them in two places. ``log_driver`` is the engine's.
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
     hold the same major version. ``dump`` is the command that writes a dump to its standard output.
+    ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes``; a container
+    that still runs with one of ``accepted`` need not be made anew for them: they wait for its next recreation. So does
+    a lower limit of a database that still has one of ``accepted_limits`` (bytes) and cannot take it live.
     """
 
     name: str
@@ -162,6 +195,15 @@ class ServicePlan:
     data_version: Mapping[str, str] = field(default_factory=dict)
     dump: tuple[str, ...] | None = None
     build: bool = False
+    cpu_shares: int | None = None
+    memory_request: MemoryRequest | None = None
+    tuned_bytes: int = 0
+    accepted: tuple[Tuning, ...] = ()
+    accepted_limits: tuple[int, ...] = ()
+    kept: tuple[str, ...] = ()
+    deploy_limits: bool = False
+    no_new_privileges: bool = True
+    log_driver: Literal["journald", "local"] = "journald"
 
 
 @dataclass(frozen=True)
@@ -202,6 +244,7 @@ class StackPlan:
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
     ``expires`` maps secrets to the days that a value of theirs may be old.
+    ``overlay``: the networks and volumes of the base are its own business (``batten harden``).
     ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets, None for
     never.
     """
@@ -223,6 +266,7 @@ class StackPlan:
     backup: BackupPlan | None = None
     sync_seconds: float | None = None
     expires: Mapping[str, int] = field(default_factory=dict)
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,7 +281,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """The budget of one host and the stacks planned on it."""
+    """The budget of one host and the stacks planned on it.
+
+    ``overcommitted_bytes`` is how much of ``allocated_bytes`` is promised twice, as ``overcommit`` (by class) allows.
+    """
 
     memory_bytes: int
     cpus: float
@@ -246,6 +293,8 @@ class HostPlan:
     allocated_bytes: int
     stacks: Mapping[str, StackPlan]
     capacity_source: str = "host"
+    overcommitted_bytes: int = 0
+    overcommit: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -307,6 +307,12 @@ def not_yaml(error: yaml.YAMLError, source: str) -> BattenError:
     return BattenError(f"this is not valid YAML: {problem}", where, "correct that line, or the one above it")
 
 
+def dump_yaml(value: Any) -> str:
+    """Return a value as YAML text that :func:`load_yaml` reads back the same."""
+    text: str = yaml.safe_dump(value, sort_keys=False, width=120, allow_unicode=True)
+    return text
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file; an absent or unreadable one is an error that names it."""
     try:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from batten.plan import limits, profile, secrets
 from batten.plan.interpolate import interpolate
-from batten.plan.model import FilesMount, Finding, ServicePlan, Tls, Tmpfs
+from batten.plan.model import FilesMount, Finding, MemoryRequest, ServicePlan, Tls, Tmpfs, Tuning
 from batten.plan.schema import At
-from batten.plan.tunables import tune
+from batten.plan.tunables import still_fit, tune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 # For software that batten does not know: it keeps its own user and a writable root, within moderate limits.
 _UNKNOWN_FLOOR = 128 * limits.MIB
-_RESERVATION = 0.6
+_ACCEPTED = 4
+# Prometheus, "Storage": sizes are powers of two, and 80 to 85 % of the disk is the most for it alone; here it shares.
+_KEPT = re.compile(r"--storage\.tsdb\.retention\.size=(\d+)([KMGTPE]?)B")
+_DISK_SHARE = 0.4
+_LOKI_DISK = 20 * limits.GIB  # an estimate: a month of logs of the reference stack, compressed, is a few GiB
+# PostgreSQL's backends set this for themselves (manual, 18.4.4): where no score can be lowered, 0 would put them before
+# the postmaster, and the kernel would kill that.
+_OOM_SCORES = ("PG_OOM_ADJUST_VALUE",)
 _CREDENTIAL_NAME = re.compile(
     r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIALS?)(?!.*_(FILE|PATH|URL)$)"
 )
@@ -40,6 +47,7 @@ class Draft:
     command_add: tuple[str, ...]
     own_environment: Mapping[str, str | None]
     known: bool
+    known_floor: int = 0
 
 
 def ids(user: str | None) -> tuple[int | None, int | None]:
@@ -77,16 +85,17 @@ def draft(
         service_class=facts.service_class,
         image=image,
         build=base.build,
+        deploy_limits=base.deploy_limits,
         memory_bytes=0,
         cpus=0,
         pids=own.pids or facts.pids,
         shm_bytes=facts.shm_bytes,
         user=user,
-        read_only=facts.read_only,
+        read_only=facts.read_only and not _mounted(facts.read_only_unless, base),
         tmpfs=tuple(_tmpfs(item, uid, gid) for item in facts.writable if item.tmpfs_bytes),
         cap_add=facts.cap_add,
         cap_drop=("ALL",) if drop else (),
-        healthcheck=own.healthcheck or facts.healthcheck,
+        healthcheck=own.healthcheck or facts.health.get(own.health or "shallow") or facts.healthcheck,
         init=facts.init,
         restart="no" if facts.service_class == "batch" else "unless-stopped",
         stop_grace_seconds=facts.stop_grace_seconds,
@@ -115,11 +124,12 @@ def draft(
     return Draft(
         plan=plan,
         profile=facts,
-        request=limits.Request(memory.floor, memory.weight, memory.cap),
+        request=limits.Request(memory.floor, memory.weight, memory.cap, stateful=facts.stateful),
         base_command=command,
         command_add=(*facts.command_add, *(interpolate(word, variables, at) for word in own.command_add)),
         own_environment=environment,
         known=known is not None,
+        known_floor=facts.memory.floor,
     )
 
 
@@ -151,28 +161,145 @@ def _tls(facts: Profile, own: ServiceDefinition) -> Tls | None:
     return None
 
 
-def finish(made: Draft, own: ServiceDefinition, memory: int, capacity: Capacity, host_cpus: float) -> ServicePlan:
-    """Give a draft its limits and what follows from them."""
+def finish(
+    made: Draft,
+    own: ServiceDefinition,
+    memory: int,
+    capacity: Capacity,
+    host_cpus: float,
+    previous: ServicePlan | None = None,
+    *,
+    apply_tunables: bool = False,
+) -> ServicePlan:
+    """Give a draft its limits and what follows from them.
+
+    Tunables fit the limit that they were made for in ``previous`` while they still fit the new one. Where they do not,
+    a running container may keep its own until it is made anew for another reason, unless ``apply_tunables``.
+    """
     facts = made.profile
+    before = (previous.tuned_bytes or previous.memory_bytes) if previous else 0
+    fits = before and still_fit(facts.tunables, before, memory)
+    tuned = _tuning(made, own, before if fits else memory)
     nofile = own.nofile or facts.nofile
-    tuned = tune(facts.tunables, memory, At(f"profile {facts.name}"))
+    noisy = facts.service_class in limits.NOISY
+    cpus = own.cpus or limits.cpus(host_cpus, facts.cpus_weight, facts.cpus_cap, noisy=noisy)
     environment = {**facts.environment, **tuned.environment, **made.own_environment}
+    environment |= {
+        name: str(limits.oom_score_adj(int(value), capacity.oom_score_adj_min))
+        for name in _OOM_SCORES
+        if (value := environment.get(name)) and re.fullmatch(r"-?\d+", value)
+    }
+    return replace(
+        made.plan,
+        memory_bytes=memory,
+        memory_reservation_bytes=limits.memory_reservation(memory),
+        cpus=min(cpus, host_cpus),
+        cpu_shares=limits.CPU_SHARES[facts.service_class],
+        group_add=tuple(str(capacity.groups.get(group, group)) for group in facts.group_add),
+        pids=min(made.plan.pids, capacity.pids_max),
+        nofile=min(nofile, capacity.nofile_hard) if nofile else None,
+        oom_score_adj=limits.oom_score_adj(facts.oom_score_adj, capacity.oom_score_adj_min),
+        environment=dict(sorted(environment.items())),
+        command=tuned.command,
+        tunables=tuned.tunables,
+        memory_request=MemoryRequest(made.request.floor, made.request.weight, made.request.cap),
+        tuned_bytes=tuned.memory_bytes,
+        accepted=() if apply_tunables else _accepted(made, own, tuned, before, memory, previous),
+        accepted_limits=() if apply_tunables else _accepted_limits(facts, memory, previous),
+    )
+
+
+def _tuning(made: Draft, own: ServiceDefinition, memory: int) -> Tuning:
+    """Return a service's tunables for a limit of ``memory`` bytes, and where they stand."""
+    facts = made.profile
+    tuned = tune(facts.tunables, memory, At(f"profile {facts.name}"))
     added = (*made.command_add, *tuned.arguments)
     command = made.base_command if made.base_command is not None else facts.command
     # What nothing is said of stays the base's own. An entrypoint of ours clears the image's own command.
     said = added or own.command is not None or made.plan.entrypoint is not None
-    return replace(
-        made.plan,
-        memory_bytes=memory,
-        memory_reservation_bytes=int(memory * _RESERVATION) // limits.MIB * limits.MIB,
-        cpus=min(own.cpus, host_cpus) if own.cpus else limits.cpus(host_cpus, facts.cpus_weight, facts.cpus_cap),
-        group_add=tuple(str(capacity.groups.get(group, group)) for group in facts.group_add),
-        nofile=min(nofile, capacity.nofile_hard) if nofile else None,
-        oom_score_adj=limits.oom_score_adj(facts.oom_score_adj, capacity.oom_score_adj_min),
-        environment=dict(sorted(environment.items())),
-        command=(*(command or ()), *added) if said and (command or added) else None,
-        tunables=tuned.values,
+    own_names = {name for name in tuned.environment if name not in made.own_environment}
+    return Tuning(
+        memory,
+        tuned.values,
+        {name: value for name, value in tuned.environment.items() if name in own_names},
+        (*(command or ()), *added) if said and (command or added) else None,
     )
+
+
+def _accepted_limits(facts: Profile, memory: int, previous: ServicePlan | None) -> tuple[int, ...]:
+    """Return the larger limits that a database may keep until it is made anew."""
+    if previous is None or facts.service_class != "database":
+        return ()
+    sizes = dict.fromkeys((*previous.accepted_limits, previous.memory_bytes))
+    return tuple(size for size in sizes if size > memory)[-_ACCEPTED:]
+
+
+def _accepted(
+    made: Draft, own: ServiceDefinition, tuned: Tuning, before: int, memory: int, previous: ServicePlan | None
+) -> tuple[Tuning, ...]:
+    """Return what a container that was made before may go on running with.
+
+    Values for a larger limit would fill the new one, so they are accepted of databases alone, whose lower limit waits
+    with them (``module_utils/waiting.py``).
+    """
+    if previous is None or not made.profile.tunables:
+        return ()
+    sizes = dict.fromkeys([*(one.memory_bytes for one in previous.accepted), before])
+    kept = [
+        size
+        for size in sizes
+        if size != tuned.memory_bytes and (size <= memory or made.plan.service_class == "database")
+    ]
+    found = (_tuning(made, own, size) for size in kept[-_ACCEPTED:])
+    return tuple(one for one in found if one.tunables != tuned.tunables)
+
+
+def unsafe(made: Draft, own: ServiceDefinition, capacity: Capacity, host_cpus: float, where: str) -> list[Finding]:
+    """Return the overrides that make a plan unsafe, with the reason, and those that the host cannot grant."""
+    facts, floor = made.profile, made.known_floor
+    guarded = facts.service_class in ("database", "proxy")
+    name = f"services.{made.plan.name}"
+    found = []
+    if made.known and made.request.floor < floor:
+        size = f"{made.request.floor // limits.MIB} MiB"
+        what = f"limits.memory lets it have {size}, and its profile needs {floor // limits.MIB} MiB: it may be killed"
+        found.append(Finding("warning", where, what, f"raise {name}.limits.memory, or take it out"))
+    if guarded and facts.oom_score_adj >= 0:
+        what = f"oom_score_adj {facts.oom_score_adj} lets the kernel kill a {facts.service_class} before applications"
+        found.append(Finding("warning", where, what, f"take {name}.oom_score_adj out, or write one below 0"))
+    if own.cpus and facts.service_class == "database" and own.cpus < min(1, host_cpus):
+        what = f"limits.cpus {own.cpus:g} throttles a database even while the host is idle"
+        found.append(Finding("warning", where, what, f"take {name}.limits.cpus out: its cpu shares keep it from harm"))
+    if own.cpus and own.cpus > host_cpus:
+        what = f"limits.cpus is {own.cpus:g}, and the host has {host_cpus:g}"
+        found.append(Finding("note", where, what, f"lower {name}.limits.cpus"))
+    if own.nofile and own.nofile > capacity.nofile_hard:
+        what = f"limits.nofile is {own.nofile}, and this host can grant {capacity.nofile_hard}"
+        found.append(Finding("warning", where, what, f"lower {name}.limits.nofile, or raise the engine's LimitNOFILE"))
+    if own.pids and own.pids > capacity.pids_max:
+        what = f"limits.pids is {own.pids}, and this host can grant {capacity.pids_max}"
+        found.append(Finding("note", where, what, f"lower {name}.limits.pids, or raise kernel.pid_max"))
+    if own.health == "deep" and "deep" not in facts.health and own.healthcheck is None:
+        what = "no deep health check is known for it: the shallow one stays"
+        found.append(Finding("note", where, what, f"write {name}.healthcheck, or {name}.health: shallow"))
+    return found
+
+
+def retention(plan: ServicePlan, disk_bytes: int | None, where: str) -> list[Finding]:
+    """Return what Prometheus and Loki may come to hold, where that is much of the disk that holds the stack's data."""
+    if not disk_bytes:
+        return []
+    disk = f"{disk_bytes / limits.GIB:.0f} GiB disk of the stack's data"
+    for word in plan.command or ():
+        kept = _KEPT.fullmatch(word)
+        size = int(kept[1]) * 1024 ** (" KMGTPE".index(kept[2]) if kept[2] else 0) if kept else 0
+        if size > _DISK_SHARE * disk_bytes:
+            what = f"it keeps up to {size / limits.GIB:.0f} GiB, on the {disk}"
+            return [Finding("warning", where, what, f"lower {word.partition('=')[0]}, or take a larger disk")]
+    if plan.profile == "loki" and disk_bytes < _LOKI_DISK:
+        what = f"Loki bounds what it keeps by time alone, on the {disk}"
+        return [Finding("note", where, what, "lower retention_period in its configuration, or take a larger disk")]
+    return []
 
 
 def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
@@ -269,6 +396,12 @@ def _overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     if "stop_grace" in given:
         values["stop_grace_seconds"] = profile.whole_seconds(given["stop_grace"])
     return values
+
+
+def _mounted(paths: tuple[str, ...], base: BaseService) -> bool:
+    """Whether the base mounts something at one of the paths, or below it."""
+    targets = [*base.volumes.values(), *(bind.split(":")[1] for bind in base.binds)]
+    return any(f"{target}/".startswith(f"{path}/") for path in paths for target in targets)
 
 
 def _tmpfs(item: profile.Writable, uid: int | None, gid: int | None) -> Tmpfs:

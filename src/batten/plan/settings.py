@@ -10,11 +10,11 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from batten import resources
-from batten.plan import schema
-from batten.plan.model import BackupPlan
+from batten.plan import lock, schema, targets
+from batten.plan.model import BackupPlan, ServiceClass
 from batten.plan.schema import At
 
 if TYPE_CHECKING:
@@ -33,6 +33,15 @@ def address(value: Any, at: At) -> str:
 def below(root: Path, path: str | Path) -> Path:
     """Return ``path`` as people read it in an error: without the ``..`` of an inventory beside the base."""
     return Path(os.path.normpath(root / Path(path).expanduser()))
+
+
+def overcommit(value: Any, at: At) -> dict[str, float]:
+    """Check how often the memory of a class may be promised, such as ``{observability: 1.5}``."""
+    factors = schema.map_of(schema.number(1, 4))(value, at)
+    for name in factors:
+        if name not in get_args(ServiceClass):
+            raise schema.unknown_key(name, get_args(ServiceClass), at)
+    return dict(factors)
 
 
 def _duration(value: Any, at: At) -> float:
@@ -59,6 +68,7 @@ _CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(
 _CHECKS: Mapping[str, schema.Check] = {
     "stack_name": _NAME,
     "stack_base": schema.text,
+    "stack_compose_files": schema.list_of(schema.text),
     "stack_definition": schema.text,
     "stack_target": schema.choice("selfhosted", "digitalocean"),
     "stack_profiles": schema.list_of(schema.text),
@@ -77,6 +87,10 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_adopt_chown": schema.boolean,
     "stack_gate_timeout": _duration,
     "stack_reserve": schema.size,
+    "stack_overcommit": overcommit,
+    "stack_rebalance": schema.boolean,
+    "stack_defer_stateful": schema.boolean,
+    "stack_apply_tunables": schema.boolean,
     "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
     "backup_directory": _BACKUPS,
@@ -89,6 +103,8 @@ _CHECKS: Mapping[str, schema.Check] = {
     "digitalocean_postgres_database": _ROLE,
     "digitalocean_postgres_user": _ROLE,
     "digitalocean_postgres_ca": schema.text,
+    "digitalocean_size": schema.text,
+    "digitalocean_postgres_size": schema.text,
     "digitalocean_vpc_address": address,
     "digitalocean_volume": _VOLUME,
 }
@@ -122,6 +138,10 @@ class StackSettings:
     adopt_chown: bool = False
     gate_timeout_seconds: float = 300
     reserve_bytes: int | None = None
+    overcommit: Mapping[str, float] = field(default_factory=dict)
+    rebalance: bool = False
+    defer_stateful: bool = False
+    apply_tunables: bool = False
     sync_interval_seconds: float = 300
     backup_recipient: str | None = None
     backup_directory: str = "/var/backups/batten"
@@ -134,11 +154,15 @@ class StackSettings:
     postgres_database: str = "defaultdb"
     postgres_user: str = "doadmin"
     postgres_ca: str | None = None
+    postgres_connections: int | None = None
+    size: targets.Size | None = None
     vpc_address: str | None = None
     volume: str | None = None
     profiles_directory: Path = field(default_factory=lambda: resources.compose() / "profiles")
     source: str = "inventory"
     prefix: Literal["stack", "infisical"] = "stack"
+    compose_files: tuple[Path, ...] = ()
+    lock: Path | None = None
 
     @classmethod
     def from_variables(
@@ -156,7 +180,15 @@ class StackSettings:
             if variables.get(name) is not None and variables[name] != ""
         }
         capacity = given.pop("stack_capacity", {})
-        base = below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
+        if slug := given.pop("digitalocean_size", None):
+            given["size"] = targets.digitalocean().size(slug, at.key("digitalocean_size"))
+        if slug := given.pop("digitalocean_postgres_size", None):
+            granted = targets.digitalocean().postgres_size(slug, at.key("digitalocean_postgres_size"))
+            given["postgres_connections"] = granted.connections
+        files = tuple(below(root, name) for name in given.pop("stack_compose_files", ()))
+        if files and "stack_base" in given:
+            raise at.error("stack_base and stack_compose_files both name the base", "keep one of them")
+        base = files[0] if files else below(root, given.pop("stack_base", resources.compose() / "compose.yaml"))
         named = given.pop("stack_definition", None)
         beside = base.parent / "batten.yaml"
         definition = below(root, named) if named else beside if beside.is_file() else None
@@ -176,7 +208,9 @@ class StackSettings:
         settings = cls(
             **values,
             base=base,
+            compose_files=files,
             definition=definition,
+            lock=lock.beside(base, definition, root),
             capacity_memory_bytes=capacity.get("memory"),
             capacity_cpus=capacity.get("cpus"),
             source=source,

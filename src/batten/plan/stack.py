@@ -4,39 +4,52 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
 from batten.plan import limits, service
 from batten.plan.base import Base, check_services, load_base
 from batten.plan.definition import Definition, ServiceDefinition, load_definition
+from batten.plan.lock import Lock, load_lock
+from batten.plan.lock import findings as lock_findings
 from batten.plan.model import Capacity, Finding, HostPlan, Plan, Port, ServicePlan, StackPlan, VolumePlan
 from batten.plan.profile import Profiles, load_profiles
 from batten.plan.schema import At
 from batten.plan.secrets import needed
+from batten.plan.tunables import pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from batten.plan.definition import PublicPort
+    from batten.plan.profile import Profile
     from batten.plan.settings import StackSettings
 
 # Every container, network and volume that batten makes carries labels that start so.
 LABEL_PREFIX = "io.batten."
 LOOPBACK = "127.0.0.1"
 _NOTHING = ServiceDefinition()
+_MUCH_LESS = 0.8
+# What a PgBouncer leaves of its server's connections: 3 reserved ones, 10 for the exporter, backups and people, and 10
+# for what goes past it. Not more than 40, the connection limit of the reference stack's own role.
+_POOL_RESERVED, _POOL_LIMIT = 23, 40
+_SUPERUSER = 3  # superuser_reserved_connections, its default
+# DigitalOcean grants 25 a GiB and keeps 3 of them; its smallest plan has 22 (compose/targets). Of a few, half is left.
+_MANAGED_CONNECTIONS, _MANAGED_RESERVED = 22, 20
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that one stack's plan is made of."""
+    """The files that one stack's plan is made of. ``known`` are profiles that somebody has chosen for services."""
 
     base: Base
     definition: Definition
     profiles: Profiles
     variables: Mapping[str, str]
+    lock: Lock = field(default_factory=Lock)
+    known: Mapping[str, Profile] = field(default_factory=dict)
 
 
 def load_inputs(settings: StackSettings) -> Inputs:
@@ -48,8 +61,24 @@ def load_inputs(settings: StackSettings) -> Inputs:
     if not settings.managed_postgres:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
     variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
-    base = load_base(settings.base, variables, settings.profiles)
-    return Inputs(base, definition, load_profiles(settings.profiles_directory), variables)
+    base = load_base(settings.base, variables, settings.profiles, settings.compose_files)
+    return Inputs(
+        base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock)
+    )
+
+
+def references(settings: StackSettings, inputs: Inputs) -> dict[str, str]:
+    """Return the image references of one stack as people wrote them, by service; not those that the host builds.
+
+    A PostgreSQL that a managed one takes the place of is among them: its client programs are used.
+    """
+    client = (inputs.definition.postgres or {}).get("service") if settings.managed_postgres else None
+    found = {}
+    for name, based in inputs.base.services.items():
+        written = settings.images.get(name) or (None if based.build else based.image)
+        if written and (name not in inputs.definition.removed or name == client):
+            found[name] = written
+    return found
 
 
 def plan_stack(
@@ -76,8 +105,7 @@ def plan_host(
 ) -> tuple[HostPlan, tuple[Finding, ...]]:
     """Plan stacks on one host, which share its memory; ``previous`` holds the plans of all stacks that it runs."""
     names = [settings.name for settings in stacks]
-    known = next((plan.capacity_bytes for plan in (previous or {}).values() if plan.capacity_bytes), None)
-    memory = limits.settle(_declared(capacity, stacks), known)
+    memory = _memory(capacity, stacks, previous or {})
     host_cpus = min([capacity.cpus, *(settings.capacity_cpus for settings in stacks if settings.capacity_cpus)])
     reserved = max((settings.reserve_bytes or 0 for settings in stacks), default=0)
     reserved = reserved or limits.reserve(limits.rounded(memory))
@@ -88,14 +116,20 @@ def plan_host(
 
     drafts = {settings.name: _drafts(settings, capacity, read[settings.name]) for settings in stacks}
     requests = {
-        _key(stack, name): draft.request for stack, services in drafts.items() for name, draft in services.items()
+        _key(settings.name, name): _request(settings, draft)
+        for settings in stacks
+        for name, draft in drafts[settings.name].items()
     }
     where = f"{', '.join(names)} on {stacks[0].source}" if stacks else ""
-    granted = limits.allocate(requests, available, where)
+    before = {} if any(item.rebalance for item in stacks) else _limits(requests, names, previous or {})
+    grown = any((previous or {})[name].capacity_bytes < memory for name in names if name in (previous or {}))
+    granted = limits.reallocate(requests, available, before, grown=grown, where=where)
 
-    planned, findings = {}, []
+    fair = limits.allocate(requests, available, where) if before else granted
+    planned, findings = {}, _kept_below(requests, granted, fair, stacks)
     for settings in stacks:
         own = read[settings.name]
+        known = (previous or {}).get(settings.name)
         services = {
             name: service.finish(
                 draft,
@@ -103,19 +137,29 @@ def plan_host(
                 granted[_key(settings.name, name)],
                 capacity,
                 host_cpus,
+                known.services.get(name) if known else None,
+                apply_tunables=settings.apply_tunables,
             )
             for name, draft in drafts[settings.name].items()
         }
+        services = _with_pools(services, settings, own.definition)
+        findings += _connections(services, settings, own.definition)
         planned[settings.name] = replace(
             _stack(settings, capacity, own, services, projects[settings.name]),
             capacity_bytes=memory,
             foreign_bytes=foreign,
         )
+        for name, draft in sorted(drafts[settings.name].items()):
+            named = own.definition.services.get(name, _NOTHING)
+            findings += service.unsafe(draft, named, capacity, host_cpus, f"{settings.name}/{name}")
+            findings += service.retention(services[name], capacity.disk_bytes, f"{settings.name}/{name}")
         findings += _findings(settings, own, drafts[settings.name])
         if settings.name not in (previous or {}) and planned[settings.name].project in set(capacity.projects) - {
             settings.name
         }:
             findings.append(_takes_over(settings, planned[settings.name].project))
+    overcommit = {name: factor for item in stacks for name, factor in sorted(item.overcommit.items()) if factor > 1}
+    findings += _overcommitted(overcommit, requests, granted, stacks)
     host = HostPlan(
         memory_bytes=memory,
         cpus=host_cpus,
@@ -124,6 +168,8 @@ def plan_host(
         allocated_bytes=sum(granted.values()),
         stacks=planned,
         capacity_source=capacity.source,
+        overcommitted_bytes=sum(granted.values()) - _spent(requests, granted),
+        overcommit=overcommit,
     )
     return host, tuple(findings)
 
@@ -138,6 +184,117 @@ def plan(
         planned[name], found = plan_host(stacks, capacity, (previous or {}).get(name))
         findings += [replace(finding, where=f"{name}/{finding.where}") for finding in found]
     return Plan(planned, tuple(findings))
+
+
+def _memory(capacity: Capacity, stacks: Sequence[StackSettings], previous: Mapping[str, StackPlan]) -> int:
+    """Return the memory to compute from: that of the recorded plan which is nearest, while it is near enough."""
+    now = _declared(capacity, stacks)
+    known = [plan.capacity_bytes for plan in previous.values() if plan.capacity_bytes]
+    return limits.settle(now, min(known, key=lambda size: (abs(size - now), size), default=None))
+
+
+def _request(settings: StackSettings, draft: service.Draft) -> limits.Request:
+    return replace(draft.request, overcommit=settings.overcommit.get(draft.plan.service_class, 1.0))
+
+
+def _limits(
+    requests: Mapping[str, limits.Request], names: Sequence[str], previous: Mapping[str, StackPlan]
+) -> dict[str, int]:
+    """Return the limits that stay if they can. Whoever's own wish changed since is planned as if it were new."""
+    found = {}
+    for stack in names:
+        for name, planned in previous[stack].services.items() if stack in previous else ():
+            request, wish = requests.get(_key(stack, name)), planned.memory_request
+            if request is None or planned.memory_bytes <= 0:
+                continue
+            held = wish is not None and wish.cap_bytes is not None and planned.memory_bytes >= wish.cap_bytes
+            released = held and wish is not None and wish.cap_bytes != request.cap
+            if wish is None or (wish.weight == request.weight and not released):
+                found[_key(stack, name)] = planned.memory_bytes
+    return found
+
+
+def _spent(requests: Mapping[str, limits.Request], granted: Mapping[str, int]) -> int:
+    return sum(limits.cost(requests[name], size) for name, size in granted.items())
+
+
+def _kept_below(
+    requests: Mapping[str, limits.Request],
+    granted: Mapping[str, int],
+    fair: Mapping[str, int],
+    stacks: Sequence[StackSettings],
+) -> list[Finding]:
+    """Tell who has much less than a plan from scratch would give: limits stay as they are until somebody asks."""
+    less = sorted(name for name in requests if granted[name] < _MUCH_LESS * fair[name])
+    if not less:
+        return []
+    what = ", ".join(f"{name} has {granted[name] // limits.MIB} of {fair[name] // limits.MIB} MiB" for name in less)
+    return [
+        Finding(
+            "note",
+            stacks[0].name,
+            f"limits were kept as they are; sharing out anew would give more: {what}",
+            "batten up --rebalance -i INVENTORY, or stack_rebalance: true for one run",
+        )
+    ]
+
+
+def _overcommitted(
+    factors: Mapping[str, float],
+    requests: Mapping[str, limits.Request],
+    granted: Mapping[str, int],
+    stacks: Sequence[StackSettings],
+) -> list[Finding]:
+    promised = (sum(granted.values()) - _spent(requests, granted)) // limits.MIB
+    listed = ", ".join(f"{name} {factor:g} times" for name, factor in factors.items())
+    if not factors:
+        return []
+    fix = "take them out of stack_overcommit, or see that they never peak together"
+    danger = "database" in factors
+    what = f"stack_overcommit promises memory of {listed}: {promised} MiB more than there is"
+    what += "; a database that meets its limit late is killed by the kernel instead" if danger else ""
+    return [Finding("warning" if danger else "note", stacks[0].name, what, fix)]
+
+
+def _with_pools(
+    services: dict[str, ServicePlan], settings: StackSettings, definition: Definition
+) -> dict[str, ServicePlan]:
+    """Size the pool of each PgBouncer to what its PostgreSQL grants, also while that still runs with its old tunables.
+
+    A managed server grants what its plan says (``settings.postgres_connections``).
+    """
+    server = services.get(str((definition.postgres or {}).get("service")))
+    if server and "max_connections" in server.tunables:
+        sizes = [server.tunables, *(one.tunables for one in server.accepted)]
+        size = pool(min(int(one["max_connections"]) for one in sizes), _POOL_RESERVED, _POOL_LIMIT)
+    elif settings.managed_postgres:
+        granted = settings.postgres_connections or _MANAGED_CONNECTIONS
+        size = pool(granted, min(_MANAGED_RESERVED, (granted + 2) // 2), _POOL_LIMIT)
+    else:
+        return services
+    return {
+        name: replace(one, tunables={**one.tunables, "default_pool_size": str(size)})
+        if one.profile == "pgbouncer"
+        else one
+        for name, one in services.items()
+    }
+
+
+def _connections(services: Mapping[str, ServicePlan], settings: StackSettings, definition: Definition) -> list[Finding]:
+    """Tell when the roles may open more connections together than their server grants them."""
+    wanted = definition.postgres or {}
+    server = services.get(str(wanted.get("service")))
+    granted = settings.postgres_connections if settings.managed_postgres else None
+    if server and "max_connections" in server.tunables:
+        granted = int(server.tunables["max_connections"]) - _SUPERUSER
+    limits_of = {name: role.get("connection_limit", -1) for name, role in wanted.get("roles", {}).items()}
+    total = sum(limit for limit in limits_of.values() if limit > 0)
+    if granted is None or total <= granted:
+        return []
+    listed = ", ".join(f"{name} {limit}" for name, limit in sorted(limits_of.items()) if limit > 0)
+    what = f"its roles may open {total} connections together ({listed}), and PostgreSQL grants {granted}"
+    fix = "give it more memory or a larger plan, or lower postgres.roles.NAME.connection_limit in batten.yaml"
+    return [Finding("note", settings.name, what, fix)]
 
 
 def _foreign(capacity: Capacity, projects: set[str], known: Sequence[int]) -> int:
@@ -177,13 +334,13 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
             continue
         own = definition.services.get(name, _NOTHING)
         at = At(definition.source, f"services.{name}")
-        image = _image(settings, base, name)
+        image = inputs.lock.pinned(_image(settings, base, name))
         # An image that stack_images puts in place (a mirror, one's own build) is of the family that the base names.
         family = own.profile or inputs.profiles.family(image) or inputs.profiles.family(based.image or "")
         made = service.draft(
             based,
             own,
-            inputs.profiles.named(family, image, at.key("profile")) if family else None,
+            inputs.known.get(name) or (inputs.profiles.named(family, image, at.key("profile")) if family else None),
             image,
             tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity)),
             inputs.variables,
@@ -295,14 +452,23 @@ def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) 
 def start_order(depends_on: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Return services in layers: each needs only services of earlier layers. Names a cycle if there is one."""
     layers: list[tuple[str, ...]] = []
-    left = dict(depends_on)
-    while left:
-        ready = tuple(sorted(name for name, needs in left.items() if not any(need in left for need in needs)))
-        if not ready:
-            cycle = " -> ".join(_cycle(left))
-            raise BattenError(f"services wait for each other: {cycle}", "depends_on", "take one of these out")
-        layers.append(ready)
-        left = {name: needs for name, needs in left.items() if name not in ready}
+    waits = {name: len({need for need in needs if need in depends_on}) for name, needs in depends_on.items()}
+    users: dict[str, set[str]] = {}
+    for name, needs in depends_on.items():
+        for need in needs:
+            users.setdefault(need, set()).add(name)
+    ready = sorted(name for name, count in waits.items() if not count)
+    while ready:
+        layers.append(tuple(ready))
+        following = []
+        for user in (user for name in ready for user in users.get(name, ())):
+            waits[user] -= 1
+            if not waits[user]:
+                following.append(user)
+        ready = sorted(following)
+    if left := {name: depends_on[name] for name, count in waits.items() if count}:
+        cycle = " -> ".join(_cycle(left))
+        raise BattenError(f"services wait for each other: {cycle}", "depends_on", "take one of these out")
     return tuple(layers)
 
 
@@ -401,6 +567,8 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                     f"add services.{name}.ports to batten.yaml if people must reach it, else use a tunnel",
                 )
             )
+    planned = [draft.plan.image for draft in drafts.values() if not draft.plan.build]
+    found += lock_findings(inputs.lock, planned, settings.name)
     loose = sorted(name for name, draft in drafts.items() if "@" not in draft.plan.image and not draft.plan.build)
     if loose:
         found.append(
@@ -408,7 +576,7 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                 "note",
                 settings.name,
                 f"not pinned by digest: {', '.join(loose)}",
-                f"set {settings.prefix}_images to references with @sha256:...",
+                f"batten pin -i INVENTORY, or set {settings.prefix}_images to references with @sha256:...",
             )
         )
     return found

@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 _BACKENDS_MIN, _BACKENDS_MAX = 30, 200
+_HYSTERESIS, _FULL = 0.2, 0.95
+_PARTS = (
+    "gomemlimit",
+    "node_heap",
+    "megabytes",
+    "bytes",
+    "shared_buffers",
+    "redis_maxmemory",
+    "innodb_buffer",
+    "wiredtiger_cache",
+    "memcached_limit",
+    "jvm_heap",
+)
+_POOL_MIN = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,61 @@ _FORMULAS: Mapping[str, _Formula] = {
     # ClickHouse reads the cgroup and takes 90 % of it; the rest must hold what it does not count.
     "clickhouse_ratio": (0.8, lambda _, factor: f"{factor:g}", "--{name}={value}"),
     "redis_maxmemory": (0.6, lambda memory, factor: f"{_share(memory, factor)}mb", "--{name} {value}"),
+    # MySQL 8.4, 17.8.3.1: up to 80 % of a machine of its own; half of a limit leaves room for connections and sorting.
+    "innodb_buffer": (0.5, lambda memory, factor: f"{_share(memory, factor)}M", "--{name}={value}"),
+    # MongoDB takes no less than 256 MB; its own default is half of what is left of the memory after 1 GB.
+    "wiredtiger_cache": (0.4, lambda memory, factor: f"{max(0.25, memory * factor / 1024**3):.2f}", "--{name} {value}"),
+    "memcached_limit": (0.8, lambda memory, factor: str(_share(memory, factor)), "--{name}={value}"),
+    # RabbitMQ takes 60 % of what it believes the machine has (its documentation, "Memory Threshold").
+    "rabbitmq_memory": (
+        1,
+        lambda memory, factor: f"-rabbit total_memory_available_override_value {int(memory * factor)}",
+        "",
+    ),
+    # Equal bounds, as Elasticsearch asks for; pointers are compressed below 32 GB.
+    "jvm_heap": (0.5, lambda memory, factor: "-Xms{0}m -Xmx{0}m".format(min(_share(memory, factor), 31 * 1024)), ""),
+    # The JVM reads its limit, but takes a quarter of it (java(1), MaxRAMPercentage).
+    "jvm_percentage": (0.7, lambda _, factor: f"-XX:MaxRAMPercentage={factor * 100:g}", ""),
 }
+
+
+def check(formula: str, at: At) -> None:
+    """Refuse a formula that is none of ours."""
+    keyword = formula.partition(" ")[0]
+    if keyword not in _FORMULAS:
+        raise schema.unknown_key(keyword, _FORMULAS, at)
+
+
+def is_environment(formula: str) -> bool:
+    """Whether the value goes into the environment, which needs no knowledge of the command line."""
+    return not _FORMULAS[formula.partition(" ")[0]][2]
+
+
+def still_fit(formulas: Mapping[str, str], tuned: int, memory: int) -> bool:
+    """Say whether values for a limit of ``tuned`` bytes may stay at one of ``memory`` bytes.
+
+    They do while it moved by at most 20 %, and no single one of them would fill it.
+    """
+    if abs(memory - tuned) > _HYSTERESIS * tuned:
+        return False
+    return all(_part(formula) * tuned <= _FULL * memory for formula in formulas.values())
+
+
+def _part(formula: str) -> float:
+    """The part of the limit that a formula gives away at once."""
+    keyword, _, number = formula.partition(" ")
+    if keyword not in _PARTS:
+        return 0.0
+    return float(number) if number else _FORMULAS[keyword][0]
+
+
+def pool(connections: int, reserved: int, limit: int) -> int:
+    """Return a PgBouncer pool's size: what a server's ``connections`` leave besides ``reserved`` ones, 5 to ``limit``.
+
+    Its pools, with what reaches the server directly, must not sum above max_connections (PgBouncer's documentation,
+    "default_pool_size").
+    """
+    return min(max(connections - reserved, _POOL_MIN), limit)
 
 
 def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:

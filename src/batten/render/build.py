@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batten.plan import schema
+from batten.plan.base import base_text
 from batten.plan.interpolate import interpolate_all
 from batten.plan.profile import split_image
 from batten.plan.schema import At
@@ -49,8 +50,8 @@ class Build:
         return state.hexdigest()[:12]
 
 
-def builds(plan: StackPlan, base: Path, variables: Mapping[str, str]) -> dict[str, Build]:
-    """Read the context of every service that the host builds.
+def builds(plan: StackPlan, base: Path, variables: Mapping[str, str], files: tuple[Path, ...] = ()) -> dict[str, Build]:
+    """Read the context of every service that the host builds; ``files`` as in :func:`batten.plan.base.base_text`.
 
     Raises BattenError for a context that is no local directory, has no Dockerfile, or is larger than 8 MiB.
     """
@@ -58,7 +59,7 @@ def builds(plan: StackPlan, base: Path, variables: Mapping[str, str]) -> dict[st
     if not wanted:
         return {}
     at = At(str(base), "services")
-    services = interpolate_all(schema.read_yaml(base), variables, at)["services"]
+    services = interpolate_all(schema.load_yaml(base_text(base, files), str(base)), variables, at)["services"]
     return {name: _build(services[name]["build"], base.parent, at.key(name).key("build")) for name in wanted}
 
 

@@ -37,7 +37,8 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
         "stack": plan,
         "ipv6_subnets": ipv6_subnets(plan),
         "services": [service for _, service in sorted(plan.services.items())],
-        "volumes": sorted(plan.volumes.items()),
+        "published": [each for _, each in sorted(plan.services.items()) if each.ports and "ports" not in each.kept],
+        "volumes": [] if plan.overlay else sorted(plan.volumes.items()),
         "off": sorted(set(schema.load_yaml(base_text, "compose.yaml")["services"]) - set(plan.services)),
     }
     target = f"compose.{plan.target}.yaml"
@@ -46,6 +47,19 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
         Layer("compose.prod.yaml", template.render(made, "compose.prod.yaml.j2", **values)),
         Layer(target, template.render(made, f"{target}.j2", **values)),
     )
+
+
+def secrets_layer(plan: StackPlan, templates: Path | None = None) -> Layer:
+    """Return the overlay that takes credentials out of variables and mounts the files that they come from instead."""
+    made = template.environment(templates or resources.compose())
+    made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
+    services = [
+        {"plan": service, "mount": _bind(f"secrets/{name}", "/run/secrets", plan.name)}
+        for name, service in sorted(plan.services.items())
+        if service.secrets
+    ]
+    text = template.render(made, "compose.secrets.yaml.j2", stack=plan, services=services)
+    return Layer("compose.secrets.yaml", text)
 
 
 def ipv6_subnets(plan: StackPlan) -> dict[str, str]:

@@ -7,7 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batten.errors import BattenError
-from batten.plan.base import load_base
+from batten.plan.base import base_text, load_base
+from batten.plan.lock import load_lock
 from batten.plan.model import to_json
 from batten.plan.secrets import needed
 from batten.plan.service import ids
@@ -36,15 +37,15 @@ def release(plan: StackPlan, settings: StackSettings, definition: Definition) ->
     """
     directory = (settings.definition or settings.base).parent / "files"
     rendered = files(plan, settings, directory)
-    built = build.builds(plan, settings.base, settings.variables)
+    built = build.builds(plan, settings.base, settings.variables, settings.compose_files)
     complete = build.with_images(with_digests(plan, rendered), built)
-    base_text = _text(settings.base)
+    text = base_text(settings.base, settings.compose_files)
     payload = {
         "stack": plan.name,
         "project": plan.project,
         "target": plan.target,
         "compose_profiles": sorted(plan.compose_profiles),
-        "layers": [{"name": layer.name, "text": layer.text} for layer in layers(complete, base_text)],
+        "layers": [{"name": layer.name, "text": layer.text} for layer in layers(complete, text)],
         "files": {
             name: {"digest": found.digest, "entries": dict(sorted(found.entries.items()))}
             for name, found in sorted(rendered.items())
@@ -85,8 +86,9 @@ def postgres(
         return None
     service, managed, image = wanted["service"], None, None
     if settings.managed_postgres and service in definition.removed:
-        based = load_base(settings.base, settings.variables, ("*",)).services[service]
+        based = load_base(settings.base, settings.variables, ("*",), settings.compose_files).services[service]
         image = settings.images.get(service) or based.image
+        image = load_lock(settings.lock).pinned(image) if image else None
         managed = {
             "host": settings.postgres_host,
             "port": settings.postgres_port,
@@ -188,10 +190,3 @@ def write(payload: Mapping[str, Any], directory: Path) -> tuple[Path, ...]:
             raise BattenError(f"cannot write: {error.strerror}", str(path), "choose another --out") from error
         written.append(path)
     return tuple(written)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BattenError("cannot read the base", str(path), "correct stack_base") from error

@@ -60,7 +60,8 @@ def port(published: Port) -> str:
     address = published.address
     host = "" if address is None else f"[{address}]:" if ":" in address else f"{address}:"
     protocol = "" if published.protocol == "tcp" else f"/{published.protocol}"
-    return f"{host}{published.published}:{published.target}{protocol}"
+    number = f"{published.published}:" if published.published else ":" if host else ""  # none: the engine chooses
+    return f"{host}{number}{published.target}{protocol}"
 
 
 def digest_variable(service: str) -> str:

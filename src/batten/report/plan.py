@@ -38,6 +38,9 @@ def budget_bar(host: HostPlan, width: int = _BAR_WIDTH) -> str:
         bar += mark * (min(width, round(width * used / max(1, host.memory_bytes))) - len(bar))
     free = max(0, host.memory_bytes - used)
     legend = [f"# stacks {size(host.allocated_bytes)}"]
+    if host.overcommitted_bytes:
+        said = ", ".join(f"{name} x{factor:g}" for name, factor in sorted(host.overcommit.items()))
+        legend.append(f"of it overcommitted {size(host.overcommitted_bytes)} ({said})")
     if host.foreign_bytes:
         legend.append(f"+ others {size(host.foreign_bytes)}")
     legend += [f"r reserved {size(host.reserved_bytes)}", f". free {size(free)}"]
@@ -71,10 +74,22 @@ def _stack(stack: StackPlan) -> str:
     ]
     if tuned:
         lines += ["tuned to their limits", *tuned]
+    lines += _waiting(stack)
     lines += _rotations(stack)
     if stack.removed:
         lines.append(f"not run here: {', '.join(stack.removed)}")
     return "\n".join(lines)
+
+
+def _waiting(stack: StackPlan) -> list[str]:
+    """What a container that was made earlier may go on with until it is made anew."""
+    lines = []
+    for name, service in sorted(stack.services.items()):
+        for old in service.accepted:
+            values = " ".join(f"{key}={value}" for key, value in sorted(old.tunables.items()))
+            lines.append(f"  {name}: one made for {size(old.memory_bytes)} may still have {values}")
+        lines += [f"  {name}: may still have a limit of {size(limit)}" for limit in service.accepted_limits]
+    return ["waits for the next recreation, or --apply-tunables", *lines] if lines else []
 
 
 def _rotations(stack: StackPlan) -> list[str]:

@@ -86,7 +86,7 @@ def _run_pytest(inventory: str, plans: Expectations, accepted: Sequence[Waiver],
     environment |= {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "",
-        "ANSIBLE_INVENTORY_IGNORE_PATTERNS": r"waivers\.yaml",
+        "ANSIBLE_INVENTORY_IGNORE_PATTERNS": r"waivers\.yaml,images\.lock\.yaml",
         # testinfra calls ansible-inventory by name.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": os.pathsep.join([str(SUITE.parents[2]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batten.plan.limits import memory_reservation
 from batten.verify.catalogue import control
 from batten.verify.model import LiveContainer, LiveProcess, Verdict, all_of, equal, fails, holds, not_applicable
 
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
 
 @control("limits.memory", "The memory limit is the planned one", cis="5.11")
 def memory(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    return equal("HostConfig.Memory", expected.memory_bytes, live.host_config["Memory"])
+    return equal("HostConfig.Memory", limit(expected, live), live.host_config["Memory"])
 
 
 @control("limits.memory-cgroup", "The kernel enforces the planned memory limit", cis="5.11", needs_process=True)
 def memory_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     page = int(live.host.facts.get("page", "4096"))
-    planned = expected.memory_bytes // page * page  # the kernel keeps whole pages
+    planned = limit(expected, live) // page * page  # the kernel keeps whole pages
     return cgroup_file(live, planned, "memory.max", "memory.limit_in_bytes")
 
 
@@ -28,7 +29,7 @@ def swap(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if not live.host.info.get("SwapLimit", False):
         return not_applicable("this kernel does not account swap (docker info: SwapLimit false)")
     # MemorySwap is memory and swap together: equal means no swap (docs.docker.com, resource constraints).
-    return equal("HostConfig.MemorySwap", expected.memory_bytes, live.host_config["MemorySwap"])
+    return equal("HostConfig.MemorySwap", limit(expected, live), live.host_config["MemorySwap"])
 
 
 @control("limits.swap-cgroup", "The kernel gives the service no swap", cis="5.11", needs_process=True)
@@ -44,14 +45,18 @@ def swap_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
 
 @control("limits.memory-reservation", "The memory reservation is the planned one")
 def reservation(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    return equal(
-        "HostConfig.MemoryReservation", expected.memory_reservation_bytes, live.host_config["MemoryReservation"]
-    )
+    planned = expected.memory_reservation_bytes
+    if limit(expected, live) != expected.memory_bytes:  # it goes with the limit that still holds
+        planned = memory_reservation(limit(expected, live))
+    return equal("HostConfig.MemoryReservation", planned, live.host_config["MemoryReservation"])
 
 
-@control("limits.cpus", "The processor limit is the planned one", cis="5.12")
+@control("limits.cpus", "The processor limit and its shares are the planned ones", cis="5.12")
 def cpus(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    return equal("HostConfig.NanoCpus", round(expected.cpus * 1e9), live.host_config["NanoCpus"])
+    quota = equal("HostConfig.NanoCpus", round(expected.cpus * 1e9), live.host_config["NanoCpus"])
+    if expected.cpu_shares is None:
+        return quota
+    return all_of(quota, equal("HostConfig.CpuShares", expected.cpu_shares, live.host_config["CpuShares"]))
 
 
 @control("limits.cpus-cgroup", "The kernel enforces the planned processor limit", cis="5.12", needs_process=True)
@@ -112,6 +117,13 @@ def oom_killer(expected: ServicePlan, live: LiveContainer) -> Verdict:
 @control("limits.cgroup-parent", "The control group is the engine's own", cis="5.25")
 def cgroup_parent(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.CgroupParent", "", live.host_config.get("CgroupParent", ""))
+
+
+def limit(expected: ServicePlan, live: LiveContainer) -> int:
+    """The planned limit, or a larger one that the plan lets a database keep until it is made anew."""
+    return (
+        live.host_config["Memory"] if live.host_config["Memory"] in expected.accepted_limits else expected.memory_bytes
+    )
 
 
 def process(live: LiveContainer) -> LiveProcess:

@@ -1,0 +1,156 @@
+"""Pinning: which digests the references of an inventory's plans mean, and what has moved since the lock was written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from batten.errors import BattenError
+from batten.plan.lock import Lock, load_lock
+from batten.plan.stack import load_inputs, references
+from batten.registry import Resolved, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batten.plan.settings import StackSettings
+
+_AT_ONCE = 8
+_HEADER = """\
+# What each image meant when it was last asked for: batten pin. Commit this file; batten plan says how old it is.
+"""
+# Droplets are amd64 alone (DigitalOcean, "Droplet Features").
+_PLATFORMS = {"digitalocean": "linux/amd64"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One reference: its digest before (None: not pinned) and after, and where it is used (``host/stack/service``).
+
+    ``missing`` is the platform of a host that uses it, and that the image does not have.
+    """
+
+    reference: str
+    before: str | None
+    after: str
+    platforms: tuple[str, ...]
+    used_by: tuple[str, ...]
+    missing: str | None = None
+
+    @property
+    def status(self) -> Literal["new", "moved", "same"]:
+        return "new" if self.before is None else "same" if self.before == self.after else "moved"
+
+
+@dataclass
+class Wanted:
+    """What one lock file is to hold: where each reference is used, and the platforms that it must have."""
+
+    lock: Lock
+    used_by: dict[str, set[str]] = field(default_factory=dict)
+    platforms: dict[str, set[str]] = field(default_factory=dict)
+
+
+def wanted(stacks: Mapping[str, Sequence[StackSettings]], platform: str | None = None) -> dict[Path, Wanted]:
+    """Return what each lock file of an inventory is to hold, by its path. ``platform`` is that of all its hosts.
+
+    Reads definitions, bases and locks; raises BattenError for what is wrong in them.
+    """
+    found: dict[Path, Wanted] = {}
+    for host, settings in sorted(stacks.items()):
+        for one in settings:
+            if one.lock is None:
+                continue
+            entry = found.setdefault(one.lock, Wanted(load_lock(one.lock)))
+            for service, reference in references(one, load_inputs(one)).items():
+                if "@" in reference:
+                    continue  # it is pinned by hand
+                entry.used_by.setdefault(reference, set()).add(f"{host}/{one.name}/{service}")
+                needs = platform or _PLATFORMS.get(one.target)
+                entry.platforms.setdefault(reference, set()).update([needs] if needs else [])
+    return found
+
+
+def resolve(names: Sequence[str], ask: Callable[[str], Resolved]) -> tuple[dict[str, Resolved], list[BattenError]]:
+    """Ask for every reference, several at once; return what was found, and each problem once: a registry that cannot
+    be reached is one problem, however many images are there."""
+    found: dict[str, Resolved] = {}
+    problems: dict[str, BattenError] = {}
+
+    def one(name: str) -> Resolved | BattenError:
+        try:
+            return ask(name)
+        except BattenError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for name, answer in zip(names, pool.map(one, names), strict=True):
+            if isinstance(answer, Resolved):
+                found[name] = answer
+            else:
+                problems[answer.registry if isinstance(answer, UnreachableError) else name] = answer
+    return found, [problem for _, problem in sorted(problems.items())]
+
+
+def changes(entry: Wanted, resolved: Mapping[str, Resolved]) -> list[Change]:
+    """Compare a lock with what its references mean now."""
+    found = []
+    for reference, used_by in sorted(entry.used_by.items()):
+        now, before = resolved[reference], entry.lock.images.get(reference)
+        lacking = sorted(name for name in entry.platforms[reference] if not _has(now.platforms, name))
+        found.append(
+            Change(
+                reference,
+                before.digest if before else None,
+                now.digest,
+                now.platforms,
+                tuple(sorted(used_by)),
+                lacking[0] if lacking else None,
+            )
+        )
+    return found
+
+
+def lock_text(lock: Lock, found: Sequence[Change], today: date) -> str:
+    """Return the lock as a file: what was found today, and what else was there (another inventory may use it)."""
+    entries: dict[str, Any] = {
+        name: {"digest": pin.digest, "resolved_at": pin.resolved_at, "platforms": list(pin.platforms)}
+        for name, pin in lock.images.items()
+    }
+    for one in found:
+        entries[one.reference] = {
+            "digest": one.after,
+            "resolved_at": today.isoformat(),
+            "platforms": list(one.platforms),
+        }
+    import yaml
+
+    return _HEADER + yaml.safe_dump({"images": entries}, sort_keys=True, width=120)
+
+
+def write_lock(path: Path, text: str) -> None:
+    """Write a lock all at once: who reads it meanwhile sees the old one or the new one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(text)
+        part = Path(file.name)
+        try:
+            part.chmod(0o644)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise BattenError(
+            f"cannot write the lock: {error.strerror}", str(path), "make its directory writable"
+        ) from error
+
+
+def _has(platforms: Sequence[str], name: str) -> bool:
+    """An image for linux/arm64 has no variant or v8, which are the same (containerd platforms, ``Normalize``)."""
+    return any(one == name or one.startswith(f"{name}/") for one in platforms)
