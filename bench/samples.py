@@ -28,6 +28,7 @@ from batten.errors import BattenError
 from batten.harden import Hardened, harden, save
 from batten.harden.decide import ADMIN_PORTS, LOOPBACK
 from batten.plan.model import Capacity
+from batten.plan.profile import Profiles
 
 LINTER = Path(sys.executable).parent / "compose-lint"
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -72,11 +73,13 @@ def lint(files: Sequence[Path]) -> list[Mapping[str, Any]]:
     return [item for item in answer["findings"] if not item.get("suppressed")]
 
 
-def look(name: str, file: Path, host: Capacity, out: Path) -> tuple[Row, Hardened | None, list[Path]]:
+def look(
+    name: str, file: Path, host: Capacity, out: Path, known: Profiles | None
+) -> tuple[Row, Hardened | None, list[Path]]:
     """Harden one sample and say what came of it."""
     row = Row(name)
     try:
-        made = harden([file], host)
+        made = harden([file], host, known=known)
         saved = save(made, out)
     except BattenError as error:
         row.problem = error.what.splitlines()[0]
@@ -215,6 +218,7 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--image", action="append", default=[], metavar="PATTERN=IMAGE", help="start these; see above")
     parser.add_argument("--cpus", type=float, default=4, help="no more than the engine has, where it starts anything")
+    parser.add_argument("--assumed", action="store_true", help="as if no profile knew any image")
     parser.add_argument("--only", help="only samples with this in their name")
     parser.add_argument("--jobs", type=int, default=1, help="how many samples at once")
     parser.add_argument("--write", type=Path, help="put the table below the line `<!-- table -->` of this file")
@@ -228,7 +232,7 @@ def main() -> int:
 
     def one(name: str, file: Path) -> Row:
         with tempfile.TemporaryDirectory() as out:
-            row, made, layers = look(name, file, host, Path(out))
+            row, made, layers = look(name, file, host, Path(out), Profiles({}) if args.assumed else None)
             if made and stand_ins:
                 row.started = start(made, layers, stand_ins, Path(out))
         print(row, file=sys.stderr, flush=True)

@@ -436,3 +436,17 @@ def test_import_finds_in_compose_files_what_harden_declares(shop: list[Path], tm
         (each.service, each.variable, each.secret) for each in made.credentials
     }
     assert {each.value for each in found if each.secret == "postgres_password"} == {"hunter2hunter2"}
+
+
+@pytest.mark.parametrize("environment", ["{TOKEN: abcdefgh, COLOUR: blue}", "[TOKEN=abcdefgh, COLOUR=blue]"])
+def test_a_variable_that_the_definition_takes_away_is_gone_in_either_form(environment: str, tmp_path: Path) -> None:
+    lay(tmp_path, {"compose.yaml": f"services: {{app: {{image: 'x:1', environment: {environment}}}}}\n"})
+    lay(tmp_path, {"batten.yaml": "services: {app: {environment: {TOKEN: null}}}\n"})
+    settings = StackSettings.from_variables({"stack_name": "app", "stack_base": "compose.yaml"}, root=tmp_path)
+    inputs = load_inputs(settings)
+    plan, _ = plan_stack(settings, HOST, inputs=inputs)
+    write(release(plan, settings, inputs.definition), tmp_path / "release")
+    names = ("compose.prod.yaml", "compose.selfhosted.yaml")
+    merged = compose.read([tmp_path / "compose.yaml"], (), [tmp_path / "release" / name for name in names]).services
+    assert merged["app"]["environment"].get("TOKEN") is None
+    assert merged["app"]["environment"]["COLOUR"] == "blue"

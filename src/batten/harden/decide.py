@@ -308,6 +308,7 @@ def _privileges(facts: Profile, book: _Book) -> dict[str, Any]:
     fields: dict[str, Any] = {"no_new_privileges": True}
     if raw.get("privileged"):
         book.open("cap_drop", "privileged gives it every capability whatever is dropped; take privileged out first")
+        book.open("security_opt", "privileged is root on the host already; take privileged out first")
         return {"no_new_privileges": False, "cap_drop": (), "cap_add": ()}
     if "ALL" in dropped:
         fields |= {"cap_drop": (), "cap_add": ()}

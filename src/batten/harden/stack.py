@@ -49,14 +49,21 @@ class Hardened:
 
 
 def harden(
-    files: Sequence[Path], capacity: Capacity, target: Target = "selfhosted", profiles: Sequence[str] = ("*",)
+    files: Sequence[Path],
+    capacity: Capacity,
+    target: Target = "selfhosted",
+    profiles: Sequence[str] = ("*",),
+    known: Profiles | None = None,
 ) -> Hardened:
     """Plan overlays for a project. ``profiles`` are the Compose profiles whose services are planned.
+
+    ``known`` are what images are matched to, by default batten's own profiles.
 
     Raises BattenError for what Compose refuses, and for a project that does not fit the host.
     """
     source = _names(files)
-    project, known, decisions = _decide(files, profiles)
+    known = known or load_profiles(resources.compose() / "profiles")
+    project, decisions = _decide(files, profiles, known)
     settings = StackSettings(
         name=project.name, base=Path(files[0]), definition=None, target=target, build="host", source=source
     )
@@ -84,17 +91,18 @@ def harden(
 
 def credentials_of(files: Sequence[Path]) -> tuple[Credential, ...]:
     """Return the credentials that are written in Compose files, with their values; raises BattenError as harden."""
-    project, _, decisions = _decide(files, ("*",))
+    project, decisions = _decide(files, ("*",), load_profiles(resources.compose() / "profiles"))
     return credentials.find(project.services, decisions)
 
 
-def _decide(files: Sequence[Path], profiles: Sequence[str]) -> tuple[compose.Project, Profiles, dict[str, Decision]]:
+def _decide(
+    files: Sequence[Path], profiles: Sequence[str], known: Profiles
+) -> tuple[compose.Project, dict[str, Decision]]:
     project = compose.read(files, profiles)
     if not project.services:
         raise BattenError("there are no services", _names(files), "name a file with services, or another --profile")
-    known = load_profiles(resources.compose() / "profiles")
     names = sorted(project.services)
-    return project, known, {name: decide(gather(name, project.services), known, _names(files)) for name in names}
+    return project, {name: decide(gather(name, project.services), known, _names(files)) for name in names}
 
 
 def _overlay(planned: StackPlan, project: compose.Project, decisions: Mapping[str, Decision]) -> StackPlan:

@@ -11,6 +11,7 @@ from batten.plan import schema
 from batten.render import template
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from batten.plan.model import ServicePlan, StackPlan
@@ -33,13 +34,15 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
     made = template.environment(templates or resources.compose())
     made.filters["mounts"] = mounts
     made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
+    base = schema.load_yaml(base_text, "compose.yaml")["services"]
     values = {
         "stack": plan,
         "ipv6_subnets": ipv6_subnets(plan),
         "services": [service for _, service in sorted(plan.services.items())],
         "published": [each for _, each in sorted(plan.services.items()) if each.ports and "ports" not in each.kept],
         "volumes": [] if plan.overlay else sorted(plan.volumes.items()),
-        "off": sorted(set(schema.load_yaml(base_text, "compose.yaml")["services"]) - set(plan.services)),
+        "nothing": {name: _nothing(base.get(name) or {}) for name in plan.services},
+        "off": sorted(set(base) - set(plan.services)),
     }
     target = f"compose.{plan.target}.yaml"
     return (
@@ -47,6 +50,15 @@ def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tu
         Layer("compose.prod.yaml", template.render(made, "compose.prod.yaml.j2", **values)),
         Layer(target, template.render(made, f"{target}.j2", **values)),
     )
+
+
+def _nothing(base: Mapping[str, Any]) -> str:
+    """Return what takes a variable away from a service of the base.
+
+    ``!reset`` finds no variable in a list (``- NAME=value``) or a file; null does, and Compose then passes nothing on
+    but a variable of its own environment (tried with 2.26.1 and 5.6.1).
+    """
+    return "null" if isinstance(base.get("environment"), list) or base.get("env_file") else "!reset null"
 
 
 def secrets_layer(plan: StackPlan, templates: Path | None = None) -> Layer:
