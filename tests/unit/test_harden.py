@@ -162,3 +162,23 @@ def test_without_compose_the_error_says_what_to_install(monkeypatch: pytest.Monk
 def test_an_error_of_compose_shows_no_value() -> None:
     said = "invalid interpolation format for services.a.environment.PASSWORD.\nYou may need to escape any $\npa${!ss\n"
     assert "pa$" not in str(compose.refused(said, ()))
+
+
+@pytest.mark.parametrize(
+    ("raw", "places"),
+    [
+        ({"command": ["redis-server", "--requirepass", "hunter2hunter2"]}, ("its command's --requirepass",)),
+        ({"command": ["app", "--db-password=hunter2hunter2", "--port", "80"]}, ("its command's --db-password",)),
+        ({"command": ["app", "--token", "--verbose"]}, ()),
+        ({"command": ["app", "--password-file", "/run/secrets/x"]}, ()),
+        ({"build": {"args": {"NPM_TOKEN": "npm_0123456789abcdef", "VERSION": "1"}}}, ("its build's NPM_TOKEN",)),
+        (
+            {"labels": {"traefik.http.routers.a.rule": "Host(`x`)", "admin.password": "hunter2"}},
+            ("its label's admin.password",),
+        ),
+    ],
+)
+def test_credentials_outside_of_variables_are_named(raw: dict[str, Any], places: tuple[str, ...]) -> None:
+    found = Evidence("a", raw).elsewhere
+    assert found == places
+    assert not any("hunter2" in place for place in found)

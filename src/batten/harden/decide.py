@@ -109,6 +109,8 @@ def decide(evidence: Evidence, profiles: Profiles, source: str) -> Decision:
     fields = {**_privileges(facts, book), **_life(facts, book), **_ports(facts, book), **_logs(book)}
     for reach in evidence.reaches:
         book.open("host", reach)
+    for place in evidence.elsewhere:
+        book.open("credentials", f"{place} looks like a credential, and no overlay can move it: do it by hand")
     kept = {*_ALWAYS_KEPT, *book.kept, *(() if facts.read_only else ("read_only",))}
     facts = replace(facts, group_add=())
     return Decision(

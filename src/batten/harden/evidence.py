@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from batten import dotenv
 from batten.plan.model import Port
 
 _STAGE = re.compile(r"^FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*$", re.IGNORECASE)
@@ -137,6 +139,19 @@ class Evidence:
         )
 
     @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Where credentials stand that are in no variable: flags of its command, build arguments, labels. No values."""
+        raw = self.raw
+        words = [str(word) for key in ("entrypoint", "command", "healthcheck") for word in _said(raw, key)]
+        pairs = [("its command's", *word.partition("=")[::2]) for word in words if word.startswith("-") and "=" in word]
+        pairs += [("its command's", flag, value) for flag, value in pairwise(words) if flag.startswith("--")]
+        pairs += [("its build's", key, value) for key, value in ((raw.get("build") or {}).get("args") or {}).items()]
+        pairs += [("its label's", key, value) for key, value in (raw.get("labels") or {}).items()]
+        return tuple(
+            dict.fromkeys(f"{where} {name}" for where, name, value in pairs if _suspect(name, str(value or "")))
+        )
+
+    @property
     def replicas(self) -> int:
         """How many containers of it run at once."""
         said = self.raw.get("scale") or (self.raw.get("deploy") or {}).get("replicas") or 1
@@ -253,6 +268,21 @@ def _read_line(line: str, stage: dict[str, Any]) -> None:
         stage["entrypoint" if word == "ENTRYPOINT" else "command"] = tuple(said)
         if word == "ENTRYPOINT":
             stage.pop("command", None)
+
+
+def _said(raw: Mapping[str, Any], key: str) -> list[Any]:
+    value = raw.get(key) or ()
+    return _list(value.get("test") if isinstance(value, Mapping) else list(value))
+
+
+def _suspect(name: str, value: str) -> bool:
+    if value.startswith(("-", "$")) or not value:
+        return False
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    # Redis spells its flag in one word; labels are full of texts that look random.
+    return "requirepass" in plain.lower() or (
+        dotenv.suspicion(dotenv.Entry(plain, value, 0, 0)) not in (None, "it looks random")
+    )
 
 
 def _is_root(user: str) -> bool:
