@@ -91,5 +91,5 @@ def test_processes_are_bounded_by_the_kernel_and_by_the_hosts_own_limit(host: Pa
 
 def test_the_disk_is_that_of_the_data_or_of_the_engine(host: Path) -> None:
     found = capacity.disk(str(host))
-    assert found == capacity.disk(str(host), ["/srv/app/data"])
+    assert found["disk_bytes"] == capacity.disk(str(host), ["/srv/app/data"])["disk_bytes"]
     assert found["disk_bytes"] >= found["disk_free_bytes"] > 0
