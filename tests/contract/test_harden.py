@@ -356,7 +356,7 @@ PORTS = st.lists(
     max_size=3,
 )
 MOUNTS = st.lists(
-    st.sampled_from(["./a:/a", "./b:/data:ro", "vol:/var/lib/postgresql/data", "/anonymous", "vol:/tmp"]),
+    st.sampled_from(["./a:/a", "./b:/data:ro", "vol:/var/lib/postgresql/data", "/anonymous", "vol:/var/tmp"]),
     unique_by=lambda item: item.rpartition(":")[2] if item.count(":") < 2 else item.split(":")[1],
     max_size=3,
 )
