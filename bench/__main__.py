@@ -214,6 +214,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "plan": plan,
     "plan-size": plan_size.sizes,
     "secrets": secrets,
+    "rotate": rotate,
 }
 
 ON_THE_CONTROLLER = {"plan", "plan-size"}
