@@ -97,6 +97,16 @@ def test_others_reach_the_api_with_its_authority_and_nothing_else(pair: Pair) ->
         socket.create_connection((pair.address, 8222), timeout=5)
 
 
+def test_a_rotation_reaches_each_secret_on_the_host_that_has_it(pair: Pair) -> None:
+    before = pair.secret("token")
+    done = pair.batten("rotate", "token", "infisical/redis_password")["hosts"]
+    assert list(done[pair.host.name]["stacks"]) == ["shop"]
+    assert done[pair.host.name]["stacks"]["shop"]["rotated"] == ["token"]
+    assert done[pair.vault.name]["stacks"]["infisical"]["rotated"] == ["redis_password"]
+    assert pair.secret("token") != before
+    assert pair.up().changed == []
+
+
 def test_every_control_of_infisical_holds(pair: Pair) -> None:
     """The small stack of the other host is no example of hardening; its secrets are."""
     report = pair.batten("verify", check=False)
