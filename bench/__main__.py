@@ -187,7 +187,7 @@ def rotate() -> dict[str, object]:
     """Every rotatable secret at once under load, then one of each kind: what failed, who was away, how long it took."""
     site = Site(
         hosts.start("batten-bench-rotate", "base"),
-        Path(tempfile.mkdtemp(dir=ROOT / ".cache")),
+        Path(tempfile.mkdtemp()),
         stack_name="demo",
         stack_domain="rotation.localhost",
         stack_profiles=["observability", "auth"],
