@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 
 class BattenError(Exception):
     """What is wrong, where, and what to type.
@@ -19,3 +23,14 @@ class BattenError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  fix: {self.fix}" if self.fix else text
+
+
+@contextmanager
+def reported(fail: Callable[..., Any]) -> Iterator[None]:
+    """Tell what goes wrong in the block by ``fail``, a module's ``fail_json``, which ends the module."""
+    try:
+        yield
+    except BattenError as error:
+        fail(msg=str(error))
+    except OSError as error:
+        fail(msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again")

@@ -134,7 +134,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils import cms, credentials, infisical_provision
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError, reported
 from ansible_collections.batten.core.plugins.module_utils.infisical import Client, Unreachable
 from ansible_collections.batten.core.plugins.module_utils.lock import held
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
@@ -168,14 +168,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
+    with reported(module.fail_json):
         result = run(module.params, module.check_mode)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
-        )
     for remark in result["remarks"]:
         module.warn(remark)
     after = "".join(f"{change}\n" for change in result["changes"])

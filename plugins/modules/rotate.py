@@ -64,7 +64,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils import host_rotation
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 
 
 def main() -> None:
@@ -83,14 +83,8 @@ def main() -> None:
     wanted = host_rotation.Wanted(
         tuple(module.params["names"]), module.params["everything"], module.params["older_than"], module.params["host"]
     )
-    try:
+    with reported(module.fail_json):
         stacks = host_rotation.rotate(module.params["stack"], wanted, Docker(), module.check_mode)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
-        )
     changed = any(one["rotated"] or one["finished"] for one in stacks.values())
     lines = "".join(f"{stack}/{name}\n" for stack, one in stacks.items() for name in one["rotated"])
     module.exit_json(changed=changed, stacks=stacks, diff={"before": lines, "after": lines.replace("\n", ": new\n")})

@@ -94,7 +94,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, lock, program, release, sync
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 
@@ -111,16 +111,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        paths = StackPaths(module.params["stack"])
-        with nullcontext() if module.check_mode else lock.held(paths.lock):
-            result = converge(module.params, module.check_mode)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
-        )
+    paths = StackPaths(module.params["stack"])
+    with reported(module.fail_json), nullcontext() if module.check_mode else lock.held(paths.lock):
+        result = converge(module.params, module.check_mode)
     if result["stale"]:
         module.warn(f"secrets of stack {module.params['stack']} were not refreshed: {result['stale']}")
     for name in result["refused"]:

@@ -116,7 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils.apply import ApplyFailed, Options, Result, apply, prepare
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 
@@ -145,16 +145,11 @@ def main() -> None:
         given=tuple(module.params["given"]),
         defer_stateful=module.params["defer_stateful"],
     )
-    try:
-        result = apply(payload, options, Docker(), StackPaths(payload["stack"]))
-    except ApplyFailed as error:
-        module.fail_json(msg=str(error), **error.result.to_json())
-    except BattenError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again"
-        )
+    with reported(module.fail_json):
+        try:
+            result = apply(payload, options, Docker(), StackPaths(payload["stack"]))
+        except ApplyFailed as error:
+            module.fail_json(msg=str(error), **error.result.to_json())
     module.exit_json(diff=diff(result), **result.to_json())
 
 
