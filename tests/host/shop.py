@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -85,27 +83,7 @@ class Shop:
         connection = {"ansible_connection": "community.docker.docker", "stack_name": "shop"}
         host = {**connection, **self.variables}
         inventory.write_text(json.dumps({"stack": {"hosts": {self.host.name: host}}}))
-        given = self.directory / "given.json"
-        given.write_text(json.dumps(variables))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "XDG_STATE_HOME": str(self.directory),
-        }
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        words = [program, "-i", str(inventory), "playbooks/stack.yml", "--diff", "-e", f"@{given}", *options]
-        return subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return site.play("playbooks/stack.yml", inventory, self.directory, options, variables)
 
     def finish(self, process: subprocess.Popen[str]) -> Run:
         """Wait for a run and read what it said."""

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,26 +74,7 @@ class Site:
 
     def start(self, *options: str, playbook: str = "site.yml", **variables: Any) -> subprocess.Popen[str]:
         """Start a playbook in a process group of its own."""
-        given = self.directory / "given.json"
-        given.write_text(json.dumps(variables))
-        environment = {
-            **os.environ,
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "XDG_STATE_HOME": str(self.directory),
-            "TMPDIR": str(self.directory),
-        }
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        return subprocess.Popen(
-            [program, "-i", str(self.inventory), playbook, "--diff", "-e", f"@{given}", *options],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return play(playbook, self.inventory, self.directory, options, variables)
 
     def batten(self, verb: str, *words: str, check: bool = True) -> Any:
         """Run a verb of the command line with ``--json``; return its document."""
@@ -128,6 +109,32 @@ class Site:
         sealed = f"/var/lib/batten/{stack}/secrets.cred"
         words = f"systemd-creds decrypt --name=batten-{stack} {sealed} -"
         return str(json.loads(self.host.run(words).stdout)["values"][name])
+
+
+def play(
+    playbook: str, inventory: Path, directory: Path, options: Sequence[str], variables: Mapping[str, Any]
+) -> subprocess.Popen[str]:
+    """Start a playbook in a process group of its own, with ``variables`` over the inventory; see :func:`read`."""
+    given = directory / "given.json"
+    given.write_text(json.dumps(variables))
+    environment = {
+        **os.environ,
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "XDG_STATE_HOME": str(directory),
+        "TMPDIR": str(directory),
+    }
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    return subprocess.Popen(
+        [program, "-i", str(inventory), playbook, "--diff", "-e", f"@{given}", *options],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def finished(process: subprocess.Popen[str], host: str) -> Run:
