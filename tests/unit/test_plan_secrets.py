@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.batten.core.plugins.module_utils import delivery, generators
 from batten.errors import BattenError
 from batten.plan import Capacity, StackSettings, plan, plan_stack, to_json
+from batten.plan import secrets as declared_secrets
 from batten.plan.definition import Definition, ServiceDefinition, parse_definition
 from batten.plan.secrets import WRAPPER, values_of
 from batten.plan.stack import load_inputs
@@ -460,3 +461,7 @@ def test_nobody_is_asked_for_the_key_of_an_external_service_before_it_is_used() 
     service = made["plan"]["services"]["stack-auth"]
     assert service["entrypoint"][: len(WRAPPER)] == list(WRAPPER)
     assert service["entrypoint"][len(WRAPPER)] == "/bin/bash"
+
+
+def test_planner_and_host_agree_on_what_belongs_to_a_secret() -> None:
+    assert dict(declared_secrets._PARTS) == dict(generators.PARTS)
