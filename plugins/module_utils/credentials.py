@@ -93,11 +93,9 @@ def resolve(
     wanted = {
         name: rules[name] for name in rules if name in missing or generators.due(name, rules[name], bundle.values)
     }
-    made: dict[str, str] = {}
-    for name in generators.in_order(wanted):
-        rule = wanted[name]
-        known = {**bundle.values, **made}
-        made.update({name: "coming"} if name in asked else generators.generate(name, rule, known))
+    made = dict.fromkeys(asked, "coming")
+    to_make = {name: rule for name, rule in wanted.items() if name not in made}
+    made |= generators.generate_all(to_make, {**bundle.values, **made})
     return (bundle.having(made) if made else bundle), sorted(wanted)
 
 

@@ -96,6 +96,14 @@ def in_order(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sorted(rules, key=lambda name: (rules[name].get("generator") == "x509", name))
 
 
+def generate_all(rules: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> dict[str, str]:
+    """Make the values of all secrets of ``rules``, what another needs before it. ``values`` are there already."""
+    made: dict[str, str] = {}
+    for name in in_order(rules):
+        made |= generate(name, rules[name], {**values, **made})
+    return made
+
+
 def due(name: str, rule: Mapping[str, Any], values: Mapping[str, str]) -> bool:
     """Return whether a value that is there has to be made anew.
 

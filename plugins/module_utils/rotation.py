@@ -190,11 +190,9 @@ class Rotation:
         begun = phase(credentials.load(self.paths), ENTERING)
         self._finish()
         bundle = credentials.load(self.paths)
-        new: dict[str, str] = {}
-        again = [name for name in names if name not in begun]  # a killed run of the same command has begun those
-        for name in generators.in_order({name: self.rules[name] for name in again}):
-            new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
-        self._change(new)
+        # A killed run of the same command has begun the others.
+        again = {name: self.rules[name] for name in names if name not in begun}
+        self._change(generators.generate_all(again, bundle.values))
         self.result.rotated = sorted(names)
         return self.result
 

@@ -83,7 +83,7 @@ def vault(paths: StackPaths) -> Vault:
 
 def enroll(paths: StackPaths, host: str, url: str, check: bool) -> list[str]:
     """Give this stack access to the Infisical of this very host; return what changed."""
-    if infisical_access.load(paths) is not None:
+    if paths.access.exists():
         return []
     if check:
         return [f"login of {host} to Infisical: made"]
@@ -125,8 +125,9 @@ class Sync:
             if self.vault:
                 listing = self.vault.listing(str(state.get("etag", "")) if compared else "")
                 if listing is not None:  # None: nothing has changed there, nor is anything missing here
-                    self._reconcile(self.vault, listing)
-            self.result.changes += self._renew()
+                    self._reconcile(self.vault, bundle, listing)
+                    bundle = self._bundle()
+            self.result.changes += self._renew(bundle)
             if self.vault and (listing is not None or self.result.changes or state.get("problem")):
                 self._remember(self.vault)
         except Unreachable as error:
@@ -144,8 +145,7 @@ class Sync:
         """Return the host's copy; an empty one where it is lost, for Infisical may have all of it."""
         return credentials.load(self.paths) if self.paths.credentials.exists() else credentials.empty()
 
-    def _reconcile(self, vault: Vault, listing: Listing) -> None:
-        bundle = self._bundle()
+    def _reconcile(self, vault: Vault, bundle: Bundle, listing: Listing) -> None:
         outcome = reconcile.compare(self.rules, bundle, listing.secrets, self.result.refused, self.coming)
         self._refuse(outcome, vault)
         self.result.changes += outcome.words
@@ -179,9 +179,8 @@ class Sync:
 
     def _keep(self, bundle: Bundle, listing: Listing, outcome: reconcile.Outcome) -> Bundle:
         """Seal on this host what is new, before anything of it is stored elsewhere or used."""
-        new = dict(outcome.take)
-        for name in generators.in_order({name: self.rules[name] for name in outcome.make}):
-            new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
+        rules = {name: self.rules[name] for name in outcome.make}
+        new = {**outcome.take, **generators.generate_all(rules, {**bundle.values, **outcome.take})}
         kept = _with_versions(bundle.having(new) if new else bundle, listing)
         if kept != bundle or not self.paths.credentials.exists():
             credentials.save(self.paths, kept)
@@ -212,9 +211,8 @@ class Sync:
             self.result.refused[name] = listing.secrets[name].version
             self.result.changes.append(f"{name}: does not work here as it is in Infisical. {failure.what}")
 
-    def _renew(self) -> list[str]:
+    def _renew(self, bundle: Bundle) -> list[str]:
         """Make certificates anew that are due: as a rotation, where the stack runs and knows them as declared now."""
-        bundle = self._bundle()
         there = {name: rule for name, rule in self.rules.items() if name in bundle.values}
         due = [name for name in generators.in_order(there) if generators.due(name, there[name], bundle.values)]
         if not due or self.check:
@@ -225,11 +223,7 @@ class Sync:
             turn = rotation.Rotation(self.docker, self.paths, push, self.say)
             known = [name for name in due if turn.rules.get(name) == self.rules[name]]
             self.result.rotations += [turn.rotate(known).to_json()] if known else []
-        new: dict[str, str] = {}
-        for name in due:
-            if name not in known:
-                new |= generators.generate(name, self.rules[name], {**bundle.values, **new})
-        if new:
+        if new := generators.generate_all({name: there[name] for name in due if name not in known}, bundle.values):
             credentials.save(self.paths, credentials.load(self.paths).having(new))
             if self.vault:
                 self.vault.push(new)
