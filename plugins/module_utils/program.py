@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "shutdown": (_shutdown, "stop the stack in reverse order, each service with its own signal and grace"),
         "observe": (_observe, "print what runs, as JSON"),
         "compare": (_compare, "print how what runs differs from the release, as JSON; changes nothing"),
+        "repair": (_repair, "bring this host back to its release; prints what was done, as JSON"),
         "sync": (_sync, "bring what was changed in Infisical to its consumers; finish rotations that wait"),
         "access": (_access, "keep how to reach Infisical, JSON on standard input; prints changed or unchanged"),
         "put": (_put, "keep secret values, JSON {name: value} on standard input; prints the names that changed"),
@@ -124,6 +125,16 @@ def _compare(paths: StackPaths) -> int:
     model = survey.with_digests(survey.merged_model(paths, payload), digests)
     seen = survey.look(Docker(), paths, payload, model, digests)
     _say(json.dumps([difference.to_json() for difference in seen.differences], indent=1, sort_keys=True))
+    return 0
+
+
+def _repair(paths: StackPaths) -> int:
+    from . import apply, release
+    from .docker_api import Docker
+
+    payload = release.read(paths, release.running(paths) or release.last_good(paths) or "(none)")
+    result = apply.apply(payload, apply.Options(), Docker(), paths)
+    _say(json.dumps(result.to_json(), indent=1, sort_keys=True))
     return 0
 
 
