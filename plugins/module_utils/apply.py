@@ -33,6 +33,7 @@ from .actions import Action
 from .compare import Difference
 from .compose import version as compose_version
 from .docker_api import Docker
+from .engine_view import View
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 from .postgres_roles import waits
@@ -92,7 +93,7 @@ class _Run:
     def look(self, model: Mapping[str, Any], known: Mapping[str, str], digests: Mapping[str, str]) -> survey.Survey:
         """Return what lives beside ``model``; ``known`` are the digests in its labels, by service."""
         model = survey.with_digests(model, known)
-        return survey.look(self.docker, self.paths, self.payload, model, digests, self.put_off)
+        return survey.look(View.read(self.docker), self.paths, self.payload, model, digests, self.put_off)
 
     def did(self, service: str, action: str, why: str, seconds: float = 0.0) -> None:
         """Note an action."""

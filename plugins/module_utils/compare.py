@@ -16,7 +16,11 @@ PRESENCE, STATE, HEALTH = "presence", "state", "health"
 
 @dataclass(frozen=True)
 class Difference:
-    """One facet whose live value is not as planned; :meth:`to_json` is what ``batten drift --json`` prints."""
+    """One facet whose live value is not as planned; :meth:`to_json` is what ``batten drift --json`` prints.
+
+    ``seconds`` is what the action took last time, ``restarts`` the services that it interrupts; ``reason`` says why it
+    is told and not repaired, ``until`` the last day of that.
+    """
 
     stack: str
     scope: str
@@ -25,9 +29,17 @@ class Difference:
     desired: Any
     actual: Any
     action: str
+    seconds: float | None = None
+    restarts: tuple[str, ...] = ()
+    reason: str | None = None
+    until: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the row; what is only there at times is left out when it is not."""
+        row = asdict(self)
+        extra = {key: row.pop(key) for key in ("seconds", "restarts", "reason", "until")}
+        row.update({key: list(value) if key == "restarts" else value for key, value in extra.items() if value})
+        return row
 
 
 def compare(

@@ -122,9 +122,10 @@ class Docker:
         """Return the local image that ``reference`` resolves to, or None."""
         return self._or_none(f"/images/{quote(reference, safe='/:@')}/json")
 
-    def networks(self, project: str) -> Many:
-        filters = {"label": [f"com.docker.compose.project={project}"]}
-        return list(self.call("GET", "/networks", {"filters": filters}))
+    def networks(self, project: str | None = None) -> Many:
+        """Return the networks of one Compose project or of the whole engine, without who is on them."""
+        labels = [f"com.docker.compose.project={project}"] if project else []
+        return list(self.call("GET", "/networks", {"filters": {"label": labels}}))
 
     def volumes(self) -> Many:
         return list(self.call("GET", "/volumes").get("Volumes") or [])

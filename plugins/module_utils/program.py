@@ -119,11 +119,12 @@ def _observe(paths: StackPaths) -> int:
 def _compare(paths: StackPaths) -> int:
     from . import credentials, release, survey
     from .docker_api import Docker
+    from .engine_view import View
 
     payload = release.read(paths, release.running(paths) or "(none)")
     digests = credentials.deliver(paths, payload["secrets"], check=True).digests
     model = survey.with_digests(survey.merged_model(paths, payload), digests)
-    seen = survey.look(Docker(), paths, payload, model, digests)
+    seen = survey.look(View.read(Docker()), paths, payload, model, digests)
     _say(json.dumps([difference.to_json() for difference in seen.differences], indent=1, sort_keys=True))
     return 0
 

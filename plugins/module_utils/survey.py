@@ -14,7 +14,7 @@ from . import atomic, cgroups, compare, desired, observed, release, waiting
 from .actions import Action, decide
 from .compose import Compose
 from .desired import Desired, Engine
-from .docker_api import Docker
+from .engine_view import View
 from .errors import BattenError
 from .observed import Observed
 from .paths import StackPaths
@@ -100,25 +100,24 @@ def compose(
 
 
 def look(
-    docker: Docker,
+    view: View,
     paths: StackPaths,
     payload: Payload,
     model: Mapping[str, Any],
     digests: Mapping[str, str],
     put_off: Collection[str] = (),
 ) -> Survey:
-    """Inspect everything once and compare. ``model`` comes from :func:`with_digests`.
+    """Compare what ``view`` shows with ``model``, which comes from :func:`with_digests`.
 
     Services of ``put_off`` are not made anew now.
     """
     stack, project = payload["stack"], payload["project"]
-    info = docker.info()
-    engine = Engine(info.get("LoggingDriver") or "json-file", bool(info.get("SwapLimit", True)))
+    engine = Engine(view.info.get("LoggingDriver") or "json-file", bool(view.info.get("SwapLimit", True)))
     references = {str(service.get("image", "")) for service in model["services"].values()}
-    images = {reference: found for reference in references if (found := docker.image(reference))}
+    images = {reference: image for reference in references if (image := view.image(reference))}
     wanted = desired.services(project, model, images, engine)
-    there = observed.by_service(docker.inspect_all(one["Id"] for one in docker.list(project)))
-    networks = docker.networks(project)
+    there = observed.by_service(view.containers_of(project))
+    networks = view.networks_of(project)
     ends = desired.one_shots(model)
     planned, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
     peaks = {
