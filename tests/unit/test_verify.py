@@ -288,7 +288,7 @@ def test_exit_codes(statuses: list[Status], errors: list[dict[str, str]], code: 
 
 def test_the_document_has_the_shape_that_tools_rely_on() -> None:
     document = Report((control("pass"), control("fail"))).to_json()
-    assert set(document) == {"controls", "summary"}
+    assert set(document) == {"at", "controls", "hosts", "summary", "waivers"}
     keys = {"id", "title", "host", "stack", "service", "status", "evidence", "cis"}
     assert all(set(one) == keys for one in document["controls"])
     assert (document["summary"]["pass"], document["summary"]["fail"]) == (1, 1)

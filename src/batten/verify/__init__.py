@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from batten.errors import BattenError
 from batten.verify import expectations, waivers
 from batten.verify.expectations import Expectations
+from batten.verify.hosts import HostReport
 from batten.verify.model import Control, Report
 from batten.verify.waivers import Waiver
 
@@ -56,7 +57,8 @@ def run(
         if (software := c.pop("stand_in")) in ("real", "server")
     }
     controls = tuple(Control(**control) for control in results["controls"])
-    today = datetime.now(tz=UTC).astimezone().date()
+    now = datetime.now(tz=UTC)
+    today = now.astimezone().date()
     return Report(
         controls=controls,
         errors=tuple(results["errors"]),
@@ -72,6 +74,9 @@ def run(
             for host, stack, service, software in sorted(stand_ins)
         ),
         seconds=time.monotonic() - started,
+        hosts=tuple(HostReport.from_json(host) for host in results["hosts"]),
+        waivers=waivers.told(accepted, controls, today),
+        at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 
@@ -111,7 +116,7 @@ def _run_pytest(inventory: str, plans: Expectations, accepted: Sequence[Waiver],
     try:
         results: dict[str, list] = json.loads(files[RESULTS].read_text())  # type: ignore[type-arg]
     except (OSError, ValueError):
-        results = {"controls": [], "errors": []}
+        results = {"controls": [], "errors": [], "hosts": []}
     # 0 and 1 are pytest's "all passed" and "some failed"; anything else means that it could not judge.
     if done.returncode not in (0, 1) or not (results["controls"] or results["errors"]):
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]

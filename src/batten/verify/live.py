@@ -156,6 +156,8 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         sealed={words[1]: _key_kind(body) for words, body in sections.items() if words[0] == "sealed"},
         refreshed={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "refreshed"},
         made={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "made"},
+        images=tuple(filter(None, map(_object, one("images").splitlines()))),
+        drift=tuple(map(_object, one("drift").splitlines())),
         backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )
 
@@ -172,6 +174,12 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+def _object(line: str) -> dict[str, Any]:
+    """The JSON object of a line; an empty one for anything else."""
+    found = _json(line)
+    return found if isinstance(found, dict) else {}
 
 
 def _pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:

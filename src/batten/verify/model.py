@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batten.verify.hosts import HostReport
+
 Status = Literal["pass", "fail", "waived", "not_applicable"]
 
 
@@ -174,7 +176,8 @@ class LiveHost:
 
     ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
     a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name,
-    ``refreshed`` what the last look at Infisical came to.
+    ``refreshed`` what the last look at Infisical came to. ``images`` are those of the stacks' containers (Id,
+    RepoDigests, Created); ``drift`` is what the drift timer wrote: its last report, then its history, oldest first.
     """
 
     name: str
@@ -199,6 +202,8 @@ class LiveHost:
     sealed: Mapping[str, str]
     refreshed: Mapping[str, Mapping[str, Any]]
     made: Mapping[str, Mapping[str, str]]
+    images: tuple[Mapping[str, Any], ...] = ()
+    drift: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
     def containers(self) -> tuple[LiveContainer, ...]:
@@ -221,13 +226,20 @@ class Control:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a run. ``errors`` are hosts that could not be judged, each with what to type."""
+    """The outcome of a run. ``errors`` are hosts that could not be judged, each with what to type.
+
+    ``hosts`` is what a report tells of each host that was read besides its controls, ``waivers`` every waiver and
+    whether it counts (:func:`batten.verify.waivers.told`), ``at`` when it was, in RFC 3339.
+    """
 
     controls: tuple[Control, ...]
     errors: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     stand_ins: tuple[Mapping[str, str], ...] = ()
     seconds: float = 0.0
+    hosts: tuple[HostReport, ...] = ()
+    waivers: tuple[Mapping[str, Any], ...] = ()
+    at: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -244,7 +256,10 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The JSON document of ``batten verify --json``."""
         return {
+            "at": self.at,
             "controls": [asdict(control) for control in self.controls],
+            "hosts": [asdict(host) for host in self.hosts],
+            "waivers": [dict(waiver) for waiver in self.waivers],
             "summary": {
                 **self.counts,
                 "seconds": round(self.seconds, 2),

@@ -20,6 +20,7 @@ class Recorder:
         self.path = path
         self.controls: list[dict[str, Any]] = []
         self.errors: list[dict[str, str]] = []
+        self.hosts: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call":
@@ -27,11 +28,13 @@ class Recorder:
         properties: dict[str, Any] = dict(report.user_properties)
         if control := properties.get("batten_control"):
             self.controls.append(control | {"stand_in": properties.get("batten_stand_in", "")})
+        if host := properties.get("batten_host"):
+            self.hosts.append(host)
         if (error := properties.get("batten_error")) and error not in self.errors:
             self.errors.append(error)
 
     def pytest_sessionfinish(self) -> None:
-        self.path.write_text(json.dumps({"controls": self.controls, "errors": self.errors}))
+        self.path.write_text(json.dumps({"controls": self.controls, "errors": self.errors, "hosts": self.hosts}))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -72,9 +72,13 @@ cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2
             *) directory=/sys/fs/cgroup/$controllers$path ;;
         esac
         for file in memory.limit_in_bytes memory.memsw.limit_in_bytes cpu.cfs_quota_us cpu.cfs_period_us \
-            memory.max memory.swap.max cpu.max pids.max; do
+            memory.max memory.swap.max cpu.max pids.max memory.usage_in_bytes memory.max_usage_in_bytes memory.current \
+            memory.peak; do
             [ -r "$directory/$file" ] && quietly read -r value <"$directory/$file" && echo "$file $value"
         done
+        # Pages of files that the kernel would drop at once; version 1 gives the sum with its children last.
+        [ -r "$directory/memory.stat" ] &&
+            quietly sed -nE 's/^(total_)?inactive_file /memory.inactive_file /p' "$directory/memory.stat" | tail -n 1
         [ -r "$directory/cgroup.procs" ] && quietly sed 's/^/process /' "$directory/cgroup.procs"
     done <"/proc/$1/cgroup"
 }
@@ -84,6 +88,7 @@ echo "uid $(id -u)"
 echo "now $(date +%s)"
 echo "apparmor $(quietly cat /sys/module/apparmor/parameters/enabled)"
 echo "page $(getconf PAGESIZE)"
+echo "compose $(quietly docker compose version --short)"
 echo "docker_group $(quietly getent group docker)"
 echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
 
@@ -146,6 +151,16 @@ section published
 running=$(quietly docker ps -q --no-trunc | tr '\n' ' ')
 # shellcheck disable=SC2086
 [ -n "$running" ] && quietly docker inspect --format '{{json .NetworkSettings.Ports}}' $running
+
+section images # one a line, of the stacks' containers
+# shellcheck disable=SC2046,SC2086
+[ -n "${containers# }" ] && quietly docker image inspect \
+    --format '{"Id": {{json .Id}}, "RepoDigests": {{json .RepoDigests}}, "Created": {{json .Created}}}' \
+    $(quietly docker inspect --format '{{.Image}}' $containers | sort -u)
+section drift # what the looks of batten-drift.timer came to, the last one first
+quietly tr -d '\n' </run/batten/drift.json
+echo
+quietly tail -n 50 /var/log/batten/drift.jsonl
 
 # shellcheck disable=SC2086
 [ -n "${containers# }" ] && quietly docker inspect --format '{{.Id}} {{.State.Pid}}' $containers |

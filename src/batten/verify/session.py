@@ -18,6 +18,7 @@ import testinfra
 from batten.errors import BattenError
 from batten.verify import expectations, waivers
 from batten.verify.catalogue import Case, cases, judge
+from batten.verify.hosts import HostReport, describe
 from batten.verify.live import endpoints, read
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Target:
     stacks: expectations.Stacks
     _live: LiveHost | None = None
     _error: BattenError | None = None
+    _described: bool = False
 
     def live(self) -> LiveHost:
         """The host as it was at the first call.
@@ -57,6 +59,13 @@ class Target:
                 self._error = error
                 raise
         return self._live
+
+    def described(self) -> HostReport | None:
+        """What the report tells of this host, once; None if it was told already, or the host was not read."""
+        if self._described or self._live is None:
+            return None
+        self._described = True
+        return describe(self.name, self.stacks, self._live)
 
 
 @dataclass

@@ -39,6 +39,8 @@ def test_control(
         record_property("batten_error", {"host": case.host, "what": error.what, "fix": error.fix})
         pytest.fail(str(error), pytrace=False)
     record_property("batten_control", asdict(result(case, verdict)))
+    if host := target.described():
+        record_property("batten_host", asdict(host))
     if case.service and (container := container_of(target.stacks[str(case.stack)], case.service, target.live())):
         record_property("batten_stand_in", container.labels.get("batten.standin.software", ""))
     if verdict.status == "fail":

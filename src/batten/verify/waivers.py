@@ -23,7 +23,7 @@ from batten.verify.catalogue import catalogue, nearest
 from batten.verify.model import Control, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 REQUIRED = {"control", "reason", "expires"}
@@ -108,13 +108,25 @@ def apply(
     return verdict
 
 
+def told(waivers: Iterable[Waiver], controls: Sequence[Control], today: date) -> tuple[Mapping[str, Any], ...]:
+    """Every waiver as plain values, with its ``state``: ``counts``, ``expired``, or ``unused`` (nothing fails)."""
+
+    def state(waiver: Waiver) -> str:
+        if today > waiver.expires:
+            return "expired"
+        waived = (one for one in controls if one.status == "waived")
+        return "counts" if any(waiver.covers(one.id, one.host, one.service) for one in waived) else "unused"
+
+    return tuple(asdict(waiver) | {"expires": waiver.expires.isoformat(), "state": state(waiver)} for waiver in waivers)
+
+
 def notes(waivers: Sequence[Waiver], controls: Sequence[Control], today: date) -> tuple[str, ...]:
     """What a person should know of the waivers: which have expired, which cover nothing that fails."""
     said = []
-    for waiver in waivers:
-        if today > waiver.expires:
+    for waiver, one in zip(waivers, told(waivers, controls, today), strict=True):
+        if one["state"] == "expired":
             said.append(f"the waiver of {waiver} expired on {waiver.expires} and does not count")
-        elif not any(one.status == "waived" and waiver.covers(one.id, one.host, one.service) for one in controls):
+        elif one["state"] == "unused":
             said.append(f"the waiver of {waiver} covers nothing that fails: remove it")
     return tuple(said)
 

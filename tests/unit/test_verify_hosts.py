@@ -1,0 +1,78 @@
+"""What a report tells of a host besides its controls, out of one recorded batch of reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from batten.verify.hosts import HostReport, Usage, describe
+from batten.verify.live import parse
+from batten.verify.model import LiveHost
+from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.stack import MIB, PLAN
+
+DIGEST = "sha256:" + "ab" * 32
+HISTORY = {"at": "2026-11-22T10:00:00Z", "drift": 1, "rows": [{"scope": "service", "name": "web", "facet": "memory"}]}
+REPORT = {"at": "2026-11-23T10:00:00Z", "drift": [HISTORY["rows"]], "errors": []}
+
+
+def snapshot(**sections: str) -> LiveHost:
+    """The recorded host, with more sections."""
+    more = "".join(f"\n{BOUNDARY} {name}\n{body}\n" for name, body in sections.items())
+    text = SNAPSHOT.read_text().replace(f"\n{BOUNDARY} end", f"{more}\n{BOUNDARY} end")
+    return parse("recorded", text, BOUNDARY)
+
+
+def with_memory(**files: str) -> LiveHost:
+    live = snapshot()
+    names = {name.replace("_", ".", 1): value for name, value in files.items()}
+    processes = {
+        identity: dataclasses.replace(process, cgroup=dict(process.cgroup) | names)
+        for identity, process in live.processes.items()
+    }
+    return dataclasses.replace(live, processes=processes)
+
+
+def usage(live: LiveHost, service: str) -> Usage:
+    return next(one for one in describe("recorded", {"small": PLAN}, live).usage if one.service == service)
+
+
+def test_memory_in_use_leaves_out_what_the_kernel_would_drop() -> None:
+    first = with_memory(memory_usage_in_bytes="1000", memory_max_usage_in_bytes="3000", memory_inactive_file="400")
+    assert usage(first, "web") == Usage("small", "web", 32 * MIB, 600, 3000)
+    second = with_memory(memory_current="1000", memory_peak="3000", memory_inactive_file="1400")
+    assert usage(second, "web") == Usage("small", "web", 32 * MIB, 0, 3000)
+
+
+def test_a_service_that_does_not_run_uses_nothing_known() -> None:
+    assert usage(with_memory(memory_current="1000"), "migrate") == Usage("small", "migrate", 32 * MIB)
+
+
+def test_versions_images_and_ends() -> None:
+    identity = str(snapshot().inspects[0]["Image"])
+    images = json.dumps({"Id": identity, "RepoDigests": [f"shell@{DIGEST}"]})
+    found = describe("recorded", {"small": PLAN}, snapshot(images=images))
+    assert found.versions["engine"] == "26.1.5+dfsg1"
+    assert [(one.reference, one.digest, one.services) for one in found.images] == [
+        ("shell:1", DIGEST, ("small/migrate", "small/store", "small/web"))
+    ]
+    kinds = {(one.kind, one.name): one.until for one in found.expiries}
+    assert kinds[("certificate", "store/server.crt")]
+    assert (kinds[("secret", "password")] or "") > "2026"
+    assert found.memory_bytes > 0
+
+
+def test_drift_is_the_last_report_and_the_history() -> None:
+    assert describe("recorded", {"small": PLAN}, snapshot()).drift is None
+    lines = "\n".join([json.dumps(REPORT), json.dumps(HISTORY), "[1, 2]"])
+    drift = describe("recorded", {"small": PLAN}, snapshot(drift=lines)).drift
+    assert drift == {"at": REPORT["at"], "count": 1, "history": [HISTORY, {}]}
+    # A look that was never finished: there is a history all the same.
+    drift = describe("recorded", {"small": PLAN}, snapshot(drift="\n" + json.dumps(HISTORY))).drift
+    assert drift == {"at": None, "count": None, "history": [HISTORY]}
+
+
+def test_json_and_back_is_the_same() -> None:
+    lines = "\n".join([json.dumps(REPORT), json.dumps(HISTORY)])
+    found = describe("recorded", {"small": PLAN}, snapshot(drift=lines))
+    assert HostReport.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
