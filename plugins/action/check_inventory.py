@@ -9,7 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from batten import resources, runner
 from batten.errors import BattenError
-from batten.inventory import PREFIXES, check_names, known_names
+from batten.inventory import check_names, is_ours, known_names
 from batten.plan import Capacity, load_inputs, plan_host
 from batten.plan.infisical import InfisicalSettings, check_server, host_stacks, server_of
 
@@ -27,11 +27,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         variables = dict(task_vars or {})
         result: dict[str, Any] = {**super().run(tmp, variables), "changed": False}
         host = str(variables["inventory_hostname"])
-        named = {name: value for name, value in variables.items() if name.startswith(PREFIXES)}
+        known = known_names(resources.collection() / "roles")
+        named = {name: value for name, value in variables.items() if is_ours(name, known)}
         try:
-            check_names(named, known_names(resources.collection() / "roles"), host)
+            check_names(variables, known, host)
             ours = {name: self._templar.template(value) for name, value in named.items()}
-            runner.check_options("docker", ours, host)
+            for role in ("docker", "host"):
+                runner.check_options(role, ours, host)
             root = Path(str(variables.get("inventory_dir") or "."))
             ours |= {"inventory_hostname": host, "groups": variables.get("groups") or {}}
             stacks = host_stacks(ours, source=host, root=root)

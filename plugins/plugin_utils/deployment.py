@@ -15,7 +15,7 @@ from ansible_collections.batten.core.plugins.module_utils.paths import PROGRAM
 from batten import reach, resources
 from batten.errors import BattenError
 from batten.fleet import Observed, observed_from, record_path
-from batten.inventory import PREFIXES, check_names, known_names
+from batten.inventory import check_names, is_ours, known_names
 from batten.plan.infisical import host_stacks
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs, plan_host
@@ -37,9 +37,10 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
         Raises BattenError for a name that no role documents.
         """
-        ours = {name: self._templar.template(value) for name, value in variables.items() if name.startswith(PREFIXES)}
+        known = known_names(resources.collection() / "roles")
         host = str(variables.get("inventory_hostname", ""))
-        check_names(ours, known_names(resources.collection() / "roles"), host)
+        check_names(variables, known, host)
+        ours = {name: self._templar.template(value) for name, value in variables.items() if is_ours(name, known)}
         return {**ours, "inventory_hostname": host, "groups": variables.get("groups") or {}}
 
     def stacks(self, variables: Mapping[str, Any]) -> tuple[StackSettings, ...]:

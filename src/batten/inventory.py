@@ -15,6 +15,9 @@ from batten.errors import BattenError
 from batten.plan.schema import not_yaml
 
 PREFIXES = ("stack_", "secrets_", "docker_", "digitalocean_", "infisical_", "backup_", "batten_")
+"""Who uses a name that begins so means a variable of ours."""
+COMMON = "host_"
+"""A prefix that inventories have names of their own with: ours are only those that some role documents."""
 
 
 def known_names(roles: Path) -> frozenset[str]:
@@ -51,6 +54,11 @@ def check_syntax(inventory: Path) -> None:
             raise not_yaml(error, str(file)) from error
 
 
+def is_ours(name: str, known: Collection[str]) -> bool:
+    """Say whether a variable is meant for batten; ``known`` are the names that roles document."""
+    return name in known if name.startswith(COMMON) else name.startswith(PREFIXES)
+
+
 _NEAR = 0.8  # names share their prefix, so that difflib's 0.6 finds stack_name for every stack_x
 
 
@@ -62,10 +70,13 @@ _SpecsLoader.add_multi_constructor("!", lambda *_: None)
 
 
 def check_names(names: Iterable[str], known: Collection[str], where: str) -> None:
-    """Raise :class:`BattenError` for the first variable that has one of our prefixes and that no role documents."""
+    """Raise :class:`BattenError` for the first variable that has one of our prefixes and that no role documents; for
+    one that begins with ``host_``, only if it is nearly one that a role does."""
     for name in names:
-        if name.startswith(PREFIXES) and name not in known:
+        if name.startswith((*PREFIXES, COMMON)) and name not in known:
             near = difflib.get_close_matches(name, known, 1, _NEAR)
+            if name.startswith(COMMON) and not near:
+                continue
             hint = f"; did you mean {near[0]!r}?" if near else ""
             fix = (
                 f"write {near[0]}" if near else "remove it, or name it otherwise; roles/*/README.md list what there is"

@@ -20,7 +20,7 @@ from typing import Any
 
 from batten import resources
 from batten.errors import BattenError
-from batten.inventory import PREFIXES, check_names, check_syntax, known_names, option_specs
+from batten.inventory import check_names, check_syntax, is_ours, known_names, option_specs
 
 Event = Mapping[str, Any]
 GROUPS = ("stack", "infisical")
@@ -33,7 +33,7 @@ def load_hosts(
     """Return, for each host that batten deploys to, its role variables as Ansible would template them, over the roles'
     defaults; and Ansible's own ``inventory_hostname`` and ``groups``, of :data:`GROUPS` only.
 
-    Only names that start with one of :data:`~batten.inventory.PREFIXES` are read, so a template elsewhere that needs
+    Only names that :func:`~batten.inventory.is_ours` picks are read, so a template elsewhere that needs
     facts or a vault costs nothing. Nothing is decrypted: values under a vault, and those that need one, are left out.
     Raises :class:`BattenError` for an inventory that cannot be read, a group without hosts, or a variable that no role
     knows. No host is contacted.
@@ -71,8 +71,9 @@ def load_hosts(
             values = variables.get_vars(host=host) | dict(extra or {})
             check_names(values, known, f"{inventory}: {host.name}")
             where = f"{inventory}: {host.name}"
-            result[host.name] = _templated(defaults | values, loader, where)
-            check_options("docker", result[host.name], where)
+            result[host.name] = _templated(defaults | values, loader, where, lambda name: is_ours(name, known))
+            for role in ("docker", "host"):
+                check_options(role, result[host.name], where)
             result[host.name] |= {"inventory_hostname": host.name, "groups": groups}
         return result
     except AnsibleError as error:
@@ -92,7 +93,7 @@ def connections(inventory: str, limit: str | None = None, group: str = "") -> di
     variables = VariableManager(loader=loader, inventory=manager)
     wanted = [manager.get_host(name) for name in hosts if not group or name in hosts[name]["groups"].get(group, ())]
     return {
-        host.name: _templated(variables.get_vars(host=host), loader, f"{inventory}: {host.name}", ("ansible_",))
+        host.name: _templated(variables.get_vars(host=host), loader, f"{inventory}: {host.name}", _of_ansible)
         for host in wanted
     }
 
@@ -162,13 +163,15 @@ def _role_defaults(loader: Any) -> dict[str, Any]:
     return defaults
 
 
+def _of_ansible(name: str) -> bool:
+    return name.startswith("ansible_")
+
+
 _LEFT_OUT = object()
 
 
-def _templated(
-    values: Mapping[str, Any], loader: Any, where: str, prefixes: tuple[str, ...] = PREFIXES
-) -> dict[str, Any]:
-    """Return the variables of one host whose names begin with ``prefixes``, templated, as plain Python values."""
+def _templated(values: Mapping[str, Any], loader: Any, where: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """Return the variables of one host whose names are ``wanted``, templated, as plain Python values."""
     from ansible.errors import AnsibleError
     from ansible.parsing.vault import EncryptedString
     from ansible.template import Templar
@@ -197,7 +200,7 @@ def _templated(
             return str.__str__(result)
         return plain(result, name)
 
-    chosen = {name: plain(value, name) for name, value in values.items() if name.startswith(prefixes)}
+    chosen = {name: plain(value, name) for name, value in values.items() if wanted(name)}
     return {name: value for name, value in chosen.items() if value is not _LEFT_OUT}
 
 

@@ -65,6 +65,12 @@ def test_a_name_that_is_not_ours_is_not_our_business() -> None:
     check_names(["my_docker", "ansible_user", "dockerish"], known=[], where="here")
 
 
+def test_a_name_that_begins_with_host_is_refused_only_where_it_is_nearly_one_of_ours() -> None:
+    check_names(["host_ip", "host_firewall"], known=["host_firewall"], where="here")
+    with pytest.raises(BattenError, match="did you mean 'host_firewall'"):
+        check_names(["host_firewal"], known=["host_firewall"], where="here")
+
+
 def test_what_lies_in_a_vault_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "group_vars" / "all").mkdir(parents=True)
     (tmp_path / "group_vars" / "all" / "vault.yml").write_text(VAULT)
