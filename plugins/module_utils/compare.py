@@ -22,7 +22,7 @@ class Difference:
     is told and not repaired, ``until`` the last day of that.
     """
 
-    stack: str
+    stack: str | None
     scope: str
     name: str
     facet: str

@@ -78,6 +78,11 @@ class StackPaths:
         return self.var / "probes.json"
 
     @property
+    def model(self) -> Path:
+        """Compose's merge of the release that runs; see model_cache.py."""
+        return self.state / "model.json"
+
+    @property
     def put_off(self) -> Path:
         """Names of the services with data that the last run was told not to make anew."""
         return self.state / "put-off.json"
@@ -134,6 +139,11 @@ class StackPaths:
     def library(self) -> Path:
         """Where ``batten-host.pyz`` lies."""
         return self._at("usr/local/lib/batten")
+
+    @property
+    def program_record(self) -> Path:
+        """``{"sha256": HEX, "version": TEXT}`` of the program that was installed last."""
+        return (self.library / PROGRAM.name).with_suffix(".json")
 
     @property
     def units(self) -> Path:

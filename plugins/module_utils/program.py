@@ -19,10 +19,12 @@ from pathlib import Path
 from . import atomic
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
+from .version import VERSION
 
 PACKAGE = "batten_host"
 UNHEALTHY = 3  # some service could not be brought up; the unit counts it as started
 _MAIN = f"import sys\n\nfrom {PACKAGE}.program import main\n\nsys.exit(main())\n"
+_DRIFT = "how this host differs from what was put on it; changes nothing; exit code 0 nothing, 2 drift, 1 error"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip file can hold
 
 
@@ -46,12 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (_, purpose) in verbs.items():
         commands.add_parser(name, help=purpose, description=purpose).add_argument("stack", metavar="STACK")
+    drift = commands.add_parser("drift", help=_DRIFT, description=_DRIFT)
+    drift.add_argument("stack", metavar="STACK", nargs="?", default="all", help="one stack alone; default: the host")
+    drift.add_argument("--json", action="store_true", help="print the report as JSON")
     commands.add_parser("version", help="print the digest of this program")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "version":
             _say(digest(Path(sys.argv[0]).read_bytes()))
             return 0
+        if options.verb == "drift":
+            return _drift(options)
         # A restore comes onto a host that knows nothing of the stack yet.
         paths = StackPaths(options.stack) if options.verb == "restore" else _paths(options.stack)
         return verbs[options.verb][0](paths)
@@ -137,6 +144,15 @@ def _repair(paths: StackPaths) -> int:
     result = apply.apply(payload, apply.Options(), Docker(), paths)
     _say(json.dumps(result.to_json(), indent=1, sort_keys=True))
     return 0
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from . import drift
+    from .docker_api import Docker
+
+    report = drift.look(Docker(), stack=None if options.stack == "all" else options.stack)
+    _say(json.dumps(report.to_json(), indent=1, sort_keys=True) if options.json else drift.text(report))
+    return report.exit_code
 
 
 def _sync(paths: StackPaths) -> int:
@@ -229,12 +245,15 @@ def digest(content: bytes) -> str:
 
 
 def install(check: bool, path: Path = PROGRAM) -> bool:
-    """Write the program to ``path`` if it is not already this one. Returns whether it changes."""
-    content = build()
-    if path.is_file() and path.read_bytes() == content:
+    """Write the program to ``path`` if it is not already this one, and beside it its digest, by which the host alone
+    knows an edited one. Returns whether anything changes."""
+    content, record = build(), path.with_suffix(".json")
+    known = {"sha256": digest(content), "version": VERSION}
+    if path.is_file() and path.read_bytes() == content and atomic.read_json(record, None) == known:
         return False
     if not check:
         atomic.write(path, content, 0o755)
+        atomic.write_json(record, known, 0o644)
     return True
 
 

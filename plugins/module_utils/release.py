@@ -147,8 +147,10 @@ def mark_good(paths: StackPaths, payload: Payload, images: Mapping[str, str]) ->
     return atomic.write_json(paths.good, record)
 
 
-def prune(paths: StackPaths, keep: Iterable[str]) -> list[str]:
-    """Remove releases but ``keep`` and the newest few, and mounted files that none of the kept ones uses."""
+def unused(paths: StackPaths, keep: Iterable[str]) -> list[Path]:
+    """Return all releases but ``keep`` and the newest few, and mounted files that none of the kept ones uses."""
+    if not paths.releases.is_dir():
+        return []
     found = sorted((path for path in paths.releases.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     kept = {*keep, *(path.name for path in found[-KEPT:])}
     used: set[Path] = set()
@@ -156,7 +158,12 @@ def prune(paths: StackPaths, keep: Iterable[str]) -> list[str]:
         payload = atomic.read_json(paths.releases / name / "release.json", {"files": {}})
         used |= {paths.files / service / files["digest"] for service, files in payload.get("files", {}).items()}
     gone = [path for path in found if path.name not in kept]
-    gone += [path for path in paths.files.glob("*/*") if path.is_dir() and path not in used]
+    return [*gone, *(path for path in sorted(paths.files.glob("*/*")) if path.is_dir() and path not in used)]
+
+
+def prune(paths: StackPaths, keep: Iterable[str]) -> list[str]:
+    """Remove what is :func:`unused`; return its paths."""
+    gone = unused(paths, keep)
     for path in gone:
         shutil.rmtree(path)
     return sorted(map(str, gone))

@@ -52,10 +52,10 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
         changes.append(f"{path}: removed")
         _delete(path, check)
     others = [path for path in paths.top.parent.iterdir() if path != paths.top] if paths.top.parent.is_dir() else []
-    program = paths.library / PROGRAM.name
-    if program.exists() and not others:
-        changes.append(f"{program}: removed")
-        _delete(program, check)
+    for program in (paths.library / PROGRAM.name, paths.program_record):
+        if program.exists() and not others:
+            changes.append(f"{program}: removed")
+            _delete(program, check)
     return changes
 
 

@@ -120,7 +120,7 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
             if not check:
                 atomic.write(path, text.encode(), 0o644)
     changes += _remove_timers(paths, plan, check)
-    units = [*_instances(paths), *(_timer(paths, kind) for kind in timers.timers(plan))]
+    units = instances(paths, plan)
     if check:
         states = _states(units)
         return changes + [f"{unit}: enabled" for unit in units if states[unit][0] != "enabled"]
@@ -174,6 +174,11 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
             path.parent.rmdir()
     _systemctl("daemon-reload")
     return changes
+
+
+def instances(paths: StackPaths, plan: Mapping[str, Any]) -> list[str]:
+    """Return the names of the units that are to be enabled and active on a host with this stack."""
+    return [*_instances(paths), *(_timer(paths, kind) for kind in timers.timers(plan))]
 
 
 def _instances(paths: StackPaths) -> tuple[str, str]:

@@ -121,6 +121,16 @@ def render(
     return release(host.stacks[settings.name], settings, inputs[settings.name].definition), warnings
 
 
+def render_all(stacks: Sequence[StackSettings], observed: Observed) -> dict[str, dict[str, Any]]:
+    """Return the release payload of every stack of a host. Raises BattenError for what cannot be planned."""
+    inputs = {one.name: load_inputs(one) for one in stacks}
+    host, findings = plan_host(stacks, observed.capacity, observed.plans, inputs)
+    for finding in findings:
+        if finding.severity == "error":
+            raise BattenError(finding.what, finding.where, finding.fix)
+    return {one.name: release(host.stacks[one.name], one, inputs[one.name].definition) for one in stacks}
+
+
 def remember(host: str, seen: Mapping[str, Any]) -> None:
     """Keep what a host had, for ``batten plan`` without it. A read-only home is no reason to fail a run."""
     path = record_path(host)

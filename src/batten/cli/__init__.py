@@ -28,6 +28,7 @@ VERBS = {
     "render": "the three layers as files, with no host",
     "harden": "overlays for anyone's Compose files: limits, health, privileges, with a report",
     "up": "bring hosts to what the inventory says (site.yml), with live progress",
+    "drift": "how live hosts differ from what the inventory says; changes nothing",
     "verify": "run the controls on the live hosts",
     "rotate": "new values for secrets, while the stack keeps answering",
     "tunnel": "reach Infisical, Grafana, Prometheus: a port on this machine, until Ctrl-C",

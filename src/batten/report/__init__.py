@@ -1,6 +1,7 @@
 """Plain text out of plans and results; colour is the CLI's business."""
 
+from batten.report.drift import drift_text
 from batten.report.plan import budget_bar, plan_text, size, table
 from batten.report.spec import budget_svg, compared_text, spec_text
 
-__all__ = ["budget_bar", "budget_svg", "compared_text", "plan_text", "size", "spec_text", "table"]
+__all__ = ["budget_bar", "budget_svg", "compared_text", "drift_text", "plan_text", "size", "spec_text", "table"]

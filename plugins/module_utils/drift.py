@@ -1,0 +1,202 @@
+"""How a host differs from what was put on it: every stack with its secrets and files, and the host. Reads only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from . import atomic, host_ours, lock, model_cache, policy, release, secret_facets, survey
+from .compare import Difference
+from .docker_api import Docker
+from .engine_view import View
+from .errors import BattenError
+from .facets import RECREATE
+from .paths import StackPaths
+
+_INFISICAL = "infisical"
+NONE, FAILED, DRIFT = 0, 1, 2
+"""Exit codes."""
+_SHOWN = 100  # characters of a value, on a terminal
+
+
+@dataclass
+class Report:
+    """What :func:`look` found. ``drift`` and ``ignored`` are rows (:meth:`Difference.to_json`), ``errors`` say what
+    could not be looked at, ``deferred`` what waits for the next time a service is made anew, ``notes`` what a person
+    should know beside. ``stacks`` is ``{STACK: {"release": ID}}``."""
+
+    at: str
+    seconds: float = 0.0
+    stacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    ignored: list[dict[str, Any]] = field(default_factory=list)
+    deferred: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 no drift, 2 drift, 1 something could not be looked at."""
+        return FAILED if self.errors else DRIFT if self.drift else NONE
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+def look(docker: Docker, root: str = "/", stack: str | None = None, program: str = "") -> Report:
+    """Compare this host, or one ``stack`` of it alone, with what was put on it.
+
+    A stack that cannot be looked at is one of ``errors`` and hides nothing else. ``program`` is the digest that
+    batten-host.pyz should have, by default the recorded one. No run starts while this goes on: it holds the locks.
+    """
+    started = time.monotonic()
+    report = Report(lock.now())
+    names = known(root)
+    if stack is not None and stack not in names:
+        raise BattenError(f"no stack {stack} runs here", "this host", f"use one of: {', '.join(names) or '(none)'}")
+    with ExitStack() as locks:
+        free = [paths for paths in _in_order(root, [stack] if stack else names) if _lock(report, locks, paths)]
+        view = _view(report, docker) if free else None
+        for paths in free:
+            _stack(report, view, paths)
+    if stack is None:
+        with _Told(report, "this host"):
+            _add(report, host_ours.of_host(root, program), ())
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+def text(report: Report) -> str:
+    """Return the report as a person reads it on the host: what it came to first."""
+    drift, errors = len(report.drift), len(report.errors)
+    lines = [f"{drift} {'difference' if drift == 1 else 'differences'}, {errors} errors, in {report.seconds:.1f} s"]
+    lines += [f"ERROR {one['where']}: {one['what']}\n  fix: {one['fix']}" for one in report.errors]
+    for one in report.drift:
+        why = f" ({one['reason']})" if one.get("reason") else ""
+        sides = f"{_short(one['actual'])}, planned {_short(one['desired'])}"
+        lines.append(
+            f"{one['stack'] or 'host'} {one['scope']} {one['name']} {one['facet']}: {sides}: {one['action']}{why}"
+        )
+    lines += [
+        f"ignored: {one['name']} {one['facet']} until {one.get('until')}: {one['reason']}" for one in report.ignored
+    ]
+    return "\n".join([*lines, *report.notes])
+
+
+def _short(value: Any) -> str:
+    shown = value if isinstance(value, str) else atomic.canonical(value)
+    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
+
+
+def known(root: str = "/") -> list[str]:
+    """Return the stacks that were deployed here."""
+    state, top = StackPaths("*", root).plan, StackPaths("*", root).current
+    found = {path.parent.name for path in Path(root).glob(str(state.relative_to(root)))}
+    found |= {path.parent.name for path in Path(root).glob(str(top.relative_to(root)))}
+    return sorted(found)
+
+
+def _in_order(root: str, names: Sequence[str]) -> list[StackPaths]:
+    """Infisical last: who holds the lock of another stack may wait for its lock, never the other way round."""
+    return [StackPaths(name, root) for name in sorted(names, key=lambda name: (name == _INFISICAL, name))]
+
+
+def _lock(report: Report, locks: ExitStack, paths: StackPaths) -> bool:
+    """Hold a stack's lock; where a run holds it, that is an error of the report: things are half done now."""
+    with _Told(report, f"stack {paths.stack}"):
+        locks.enter_context(lock.held(paths.lock, brief=True))
+        return True
+    return False
+
+
+def _view(report: Report, docker: Docker) -> View | None:
+    with _Told(report, "the Docker engine"):
+        return View.read(docker)
+    return None
+
+
+def _stack(report: Report, view: View | None, paths: StackPaths) -> None:
+    where = f"stack {paths.stack}"
+    with _Told(report, where):
+        _add(report, host_ours.current(paths), ())
+        payload = _release(paths)
+        report.stacks[paths.stack] = {"release": release.identity(payload)}
+        rules = payload["plan"].get("drift") or ()
+        report.notes += policy.expired(rules, _today())
+        digests = atomic.read_json(paths.loaded, {})
+        with _Told(report, where):
+            secrets = secret_facets.look(paths, payload["secrets"])
+            digests = secrets.digests
+            _add(report, secrets.differences, rules)
+        with _Told(report, where):
+            there = None if view is None else view.containers_of(payload["project"])
+            _add(report, host_ours.of_stack(paths, payload, there), rules)
+        if view is not None:
+            model = survey.with_digests(model_cache.merged(paths, payload), digests)
+            seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
+            _add(report, _costed(seen, paths), rules)
+            report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
+
+
+def _release(paths: StackPaths) -> dict[str, Any]:
+    """Return the release that should run: ``current``, and the last good one where that names none that is whole."""
+    good, there = release.last_good(paths), release.running(paths)
+    try:
+        return release.read(paths, there or good or "(none)")
+    except BattenError:
+        if good in (None, there):
+            raise
+        return release.read(paths, str(good))
+
+
+def _put_off(paths: StackPaths, payload: Mapping[str, Any]) -> list[str]:
+    stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
+    return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
+
+
+def _costed(seen: survey.Survey, paths: StackPaths) -> list[Difference]:
+    """Return the differences, each with the seconds that its action took last time and the services it interrupts."""
+    took: dict[str, float] = atomic.read_json(paths.costs, {})
+    return [
+        replace(one, restarts=(one.name,), seconds=took.get(one.name) if one.action == RECREATE else None)
+        if one.scope == "service" and one.action in (RECREATE, "restart") and not one.restarts
+        else one
+        for one in seen.differences
+    ]
+
+
+def _add(report: Report, differences: Sequence[Difference], rules: Sequence[policy.Rule]) -> None:
+    """Sort differences by what the policy does about them. What is only told counts as drift, with the reason."""
+    division = policy.divide(differences, rules, _today())
+    report.drift += [one.to_json() for one in (*division.repair, *division.report)]
+    report.ignored += [one.to_json() for one in division.ignored]
+
+
+class _Told:
+    """Makes what goes wrong in its block one of the report's errors, and goes on after it."""
+
+    def __init__(self, report: Report, where: str) -> None:
+        self._report, self._where = report, where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, BattenError):
+            told = {"where": error.where or self._where, "what": error.what, "fix": error.fix}
+        elif isinstance(error, OSError):
+            fix = "run it as root" if isinstance(error, PermissionError) else "see that the disk is whole: dmesg; df -h"
+            told = {"where": self._where, "what": str(error), "fix": fix}
+        else:
+            return False
+        self._report.errors.append(told)
+        return True
+
+
+def _today() -> date:
+    return date.today()  # noqa: DTZ011 - a policy ends with its last day here

@@ -1,0 +1,169 @@
+"""A stack's secrets as they lie on this host beside the sealed bundle. Digests only; reads only.
+
+``presence``, ``owner``, ``mode`` and ``content`` of each delivered file, ``stale`` against Infisical, and ``expiry``.
+What a consumer has *loaded* is compared with the containers (survey.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import atomic, credentials, delivery, generators, mounts, pki
+from .compare import PRESENCE, Difference
+from .credentials import Bundle
+from .delivery import Consumer
+from .errors import BattenError
+from .paths import StackPaths
+
+OWNER, MODE, CONTENT, STALE, EXPIRY = "owner", "mode", "content", "stale", "expiry"
+_SCOPE = "secret"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing below the secrets' mount. ``digest`` is an HMAC under the stack's key, empty for what is no file."""
+
+    kind: str
+    uid: int
+    gid: int
+    mode: int
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What :func:`look` found. ``digests`` are those of :func:`credentials.deliver`, by service."""
+
+    differences: list[Difference] = field(default_factory=list)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def look(paths: StackPaths, spec: Mapping[str, Any]) -> Found:
+    """Compare what is delivered with ``spec``, a release's ``secrets``, and the values of the sealed bundle.
+
+    Raises BattenError when the bundle does not open: then nothing can be told. The digests of one that is gone are
+    those that the consumers loaded last.
+    """
+    rules = spec["generate"]
+    if not paths.credentials.exists():
+        gone = Difference(paths.stack, _SCOPE, paths.credentials.name, PRESENCE, "a sealed bundle", "absent", "rewrite")
+        return Found([gone], atomic.read_json(paths.loaded, {}))
+    bundle = credentials.load(paths)
+    wanted = _consumers(spec["deliveries"], credentials.delivered(bundle, rules))
+    mounted = mounts.mounted(paths.secrets)
+    found = [
+        *_values(paths.stack, rules, bundle),
+        *_mount(paths.stack, mounted.never_swaps if mounted else None),
+        *compare(paths.stack, wanted, observe(paths.secrets, bundle.digest_key), bundle.digest_key),
+        *_refreshed(paths),
+    ]
+    digests = {service: delivery.digest(bundle.digest_key, consumer) for service, consumer in wanted.items()}
+    return Found(found, digests)
+
+
+def observe(directory: Path, key: bytes) -> dict[str, Entry]:
+    """Return what lies below ``directory``, by relative path."""
+    found = {}
+    for path in sorted(directory.rglob("*")) if directory.is_dir() else []:
+        status = path.lstat()
+        kind = _kind(status.st_mode)
+        digest = _digest(key, path.read_bytes()) if kind == "file" else ""
+        name = str(path.relative_to(directory))
+        found[name] = Entry(kind, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), digest)
+    return found
+
+
+def compare(stack: str, wanted: Mapping[str, Consumer], there: Mapping[str, Entry], key: bytes) -> list[Difference]:
+    """Return how the files that are ``there`` differ from the ``wanted`` ones. Pure."""
+    expected: dict[str, Entry] = {}
+    for service, consumer in wanted.items():
+        expected[service] = Entry("directory", 0, 0, delivery.DIRECTORY_MODE)
+        for name, content in consumer.files.items():
+            digest = _digest(key, content)
+            expected[f"{service}/{name}"] = Entry("file", consumer.uid, consumer.gid, delivery.FILE_MODE, digest)
+    found = []
+    for name in sorted({*expected, *there}):
+        want, has = expected.get(name), there.get(name)
+        if want is None:
+            # A directory whose service is gone stays: a container may still have it mounted (delivery.write).
+            if has is not None and not (has.kind == "directory" and "/" not in name):
+                found.append(Difference(stack, _SCOPE, name, PRESENCE, "absent", has.kind, "rewrite"))
+        elif has is None or has.kind != want.kind:
+            actual = has.kind if has else "absent"
+            found.append(Difference(stack, _SCOPE, name, PRESENCE, want.kind, actual, "rewrite"))
+        else:
+            pairs = (
+                (OWNER, f"{want.uid}:{want.gid}", f"{has.uid}:{has.gid}"),
+                (MODE, f"{want.mode:04o}", f"{has.mode:04o}"),
+                (CONTENT, want.digest, has.digest),
+            )
+            found += [
+                Difference(stack, _SCOPE, name, facet, desired, actual, "rewrite")
+                for facet, desired, actual in pairs
+                if desired != actual
+            ]
+    return found
+
+
+def _consumers(deliveries: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Consumer]:
+    """Return what each service gets, leaving out services that need a value which is not there."""
+    found = {}
+    for service, one in deliveries.items():
+        try:
+            found.update(delivery.consumers({service: one}, values))
+        except BattenError:  # noqa: PERF203 - the missing value is a difference of its own
+            continue
+    return found
+
+
+def _values(stack: str, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> list[Difference]:
+    found = []
+    for name, rule in sorted(rules.items()):
+        if name not in bundle.values:
+            action = "none" if credentials.provided(rule) else "rewrite"
+            found.append(Difference(stack, _SCOPE, name, PRESENCE, "a value", "absent", action))
+        elif generators.due(name, rule, bundle.values):
+            certificate = bundle.values.get(f"{name}_certificate")
+            actual = f"ends {_day(pki.validity(certificate)[1])}" if certificate else "no certificate"
+            found.append(Difference(stack, _SCOPE, name, EXPIRY, "renewed in time", actual, "rewrite"))
+    return found
+
+
+def _mount(stack: str, never_swaps: bool | None) -> list[Difference]:
+    if never_swaps:
+        return []
+    actual = "not mounted" if never_swaps is None else "memory that may swap"
+    return [Difference(stack, _SCOPE, "memory mount", PRESENCE, "memory that never swaps", actual, "rewrite")]
+
+
+def _refreshed(paths: StackPaths) -> list[Difference]:
+    """What the last look at Infisical could not bring here."""
+    state = atomic.read_json(paths.refreshed, {})
+    found = []
+    if state.get("problem"):
+        found.append(Difference(paths.stack, _SCOPE, "Infisical", STALE, "refreshed", str(state["problem"]), "none"))
+    for name, version in sorted((state.get("refused") or {}).items()):
+        actual = f"version {version} did not work, the one before is in use"
+        found.append(Difference(paths.stack, _SCOPE, name, STALE, "as in Infisical", actual, "none"))
+    return found
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "symlink"
+    return "directory" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "special file"
+
+
+def _digest(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()[:12]
+
+
+def _day(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d")
