@@ -144,11 +144,12 @@ class Actor:
         fresh = {name: volumes for name in names if (volumes := self._empty_volumes(name))}
         ready = [name for name in names if name not in fresh]
         if fresh:
+            filling = set().union(*fresh.values())
+            atomic.write_json(self.paths.filling, sorted(filling))
             self.compose.up(sorted(fresh), start=False)
-            planned = {
-                name: one for name, one in self._volumes().items() if one["name"] in set().union(*fresh.values())
-            }
+            planned = {name: one for name, one in self._volumes().items() if one["name"] in filling}
             adoption.prepare(adoption.places(planned, self.docker.volumes()), adopt_chown=True, check=False)
+            self.paths.filling.unlink()
             found = by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
             for name in sorted(fresh):
                 self.docker.start(found[name][0].id)

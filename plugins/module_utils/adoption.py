@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,17 @@ from .preflight import Problem
 
 @dataclass(frozen=True)
 class Place:
-    """A directory that a service writes to, and who must own it."""
+    """A directory that a service writes to, and who must own it.
+
+    ``ours`` says that what is in it came from an image in a run that was killed before it could set the owner.
+    """
 
     volume: str
     path: Path
     uid: int
     gid: int
     mode: int
+    ours: bool = False
 
     @property
     def exists(self) -> bool:
@@ -41,10 +45,13 @@ class Place:
         return f"chown -R {self.uid}:{self.gid} {shlex.quote(str(self.path))}"
 
 
-def places(volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str, Any]]) -> list[Place]:
+def places(
+    volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str, Any]], filling: Collection[str] = ()
+) -> list[Place]:
     """Return where each planned volume's data lie: in its own directory, or where the engine keeps it, if it does yet.
 
-    ``volumes`` is the plan's ``volumes`` as JSON, ``live`` the engine's list of volumes.
+    ``volumes`` is the plan's ``volumes`` as JSON, ``live`` the engine's list of volumes, ``filling`` what a killed run
+    had begun to fill.
     """
     mounted = {volume["Name"]: volume.get("Mountpoint") for volume in live}
     found = []
@@ -52,7 +59,8 @@ def places(volumes: Mapping[str, Mapping[str, Any]], live: Iterable[Mapping[str,
         where = volume.get("device") or mounted.get(volume["name"])
         if where and volume.get("uid") is not None:  # without a uid the image's own user owns it, whoever that is
             mode = int(str(volume.get("mode") or "0700"), 8)
-            found.append(Place(volume["name"], Path(where), int(volume["uid"]), int(volume["gid"]), mode))
+            name = volume["name"]
+            found.append(Place(name, Path(where), int(volume["uid"]), int(volume["gid"]), mode, name in filling))
     return found
 
 
@@ -65,7 +73,7 @@ def foreign_owners(found: Iterable[Place]) -> list[Problem]:
             f"stop the stack, then: {place.chown}  (or set stack_adopt_chown: true)",
         )
         for place in found
-        if place.exists and not place.empty and not place.fits
+        if place.exists and not place.empty and not place.fits and not place.ours
     ]
 
 
@@ -78,7 +86,7 @@ def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]
             if not check:
                 place.path.parent.mkdir(parents=True, exist_ok=True)
                 atomic.make_directory(place.path, place.mode, place.uid, place.gid)
-        elif not place.fits and (place.empty or adopt_chown):
+        elif not place.fits and (place.empty or place.ours or adopt_chown):
             changes.append(f"{place.path}: owner {place.path.stat().st_uid} becomes {place.uid}")
             if not check:
                 _chown(place)

@@ -170,6 +170,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
 
     prepared = adoption.prepare(_places(run), options.adopt_chown, check=False)
+    paths.filling.unlink(missing_ok=True)
     actor = _actor(run, seen, secrets.digests)
     moved = release.activate(paths, payload)
     try:
@@ -332,7 +333,8 @@ def _get_images(run: _Run, seen: survey.Survey) -> bool:
 
 
 def _places(run: _Run) -> list[adoption.Place]:
-    return adoption.places(run.payload["plan"].get("volumes") or {}, run.docker.volumes())
+    filling = atomic.read_json(run.paths.filling, [])
+    return adoption.places(run.payload["plan"].get("volumes") or {}, run.docker.volumes(), filling)
 
 
 def _need_engine(docker: Docker) -> None:

@@ -66,6 +66,8 @@ def rotate(
         }
         if check:
             return {name: Result(rotated=names[name]).to_json() for name in here}
+        if stack != INFISICAL and INFISICAL in here and names[stack]:
+            turns[INFISICAL].mend()  # the new values of the stack are stored there first
         found = {name: one.rotate(names[name]).to_json() for name, one in turns.items()}
         if stack != INFISICAL and (IDENTITY in wanted.names or (wanted.everything and INFISICAL in here)):
             _new_login(StackPaths(stack), wanted.host, local=INFISICAL in here)

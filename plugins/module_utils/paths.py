@@ -88,6 +88,11 @@ class StackPaths:
         return self.state / "put-off.json"
 
     @property
+    def filling(self) -> Path:
+        """Names of new volumes that the engine fills from an image just now; a killed run leaves it behind."""
+        return self.state / "filling.json"
+
+    @property
     def loaded(self) -> Path:
         """``{SERVICE: DIGEST}``: the secrets that each running container last loaded."""
         return self.state / "loaded.json"

@@ -21,6 +21,8 @@ from .paths import StackPaths
 
 SPACE_TO_RUN = 256 * 2**20  # logs, layers of containers, the release itself
 SPACE_TO_PULL = 2 * 2**30  # the reference stack's larger images, unpacked
+# With and without the userland proxy (moby libnetwork/drivers/bridge, port_mapping_linux.go): who holds a port.
+_ENGINE = ("dockerd (", "docker-proxy (")
 _WILDCARDS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
@@ -124,16 +126,12 @@ def used_ports(
     published: Mapping[tuple[str, str, int], str],
     sockets: Mapping[tuple[str, str, int], str],
 ) -> list[Problem]:
-    """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where we publish nothing."""
-    held = {
-        (target.partition("/")[2], int(binding["HostPort"]))
-        for containers in observed.values()
-        for one in containers
-        if one.state in ("running", "paused", "restarting")
-        for target, bindings in (one.host.get("PortBindings") or {}).items()
-        for binding in bindings or []
-        if str(binding.get("HostPort") or "").isdigit()
-    }
+    """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where we publish nothing.
+
+    The engine takes a container's ports before it calls it running, so what the engine itself holds of a container
+    of ours that does not run is of one that it starts just now, as after a boot.
+    """
+    held, claimed = _published(observed, running=True), _published(observed, running=False)
     found = []
     for name, port in _ports(desired):
         number = str(port.get("published") or "")
@@ -142,7 +140,8 @@ def used_ports(
         protocol, address = port.get("protocol") or "tcp", _host(port)
         users = dict(published)
         if (protocol, int(number)) not in held:
-            users.update(sockets)
+            starts = (protocol, int(number)) in claimed
+            users.update({key: who for key, who in sockets.items() if not (starts and who.startswith(_ENGINE))})
         for (their_protocol, their_address, their_port), who in users.items():
             overlap = address in _WILDCARDS or their_address in _WILDCARDS or address == their_address
             if overlap and (their_protocol, their_port) == (protocol, int(number)):
@@ -150,6 +149,19 @@ def used_ports(
                 found.append(Problem(f"port {number}/{protocol} is in use by {who}", f"service {name}", fix))
                 break
     return found
+
+
+def _published(observed: Mapping[str, Sequence[Observed]], running: bool) -> set[tuple[str, int]]:
+    """Return ``(protocol, port)`` of what our containers publish: those that run, or those that do not."""
+    return {
+        (target.partition("/")[2], int(binding["HostPort"]))
+        for containers in observed.values()
+        for one in containers
+        if (one.state in ("running", "paused", "restarting")) is running
+        for target, bindings in (one.host.get("PortBindings") or {}).items()
+        for binding in bindings or []
+        if str(binding.get("HostPort") or "").isdigit()
+    }
 
 
 def missing_binds(base: Path, desired: Mapping[str, Desired], coming: Iterable[Path] = ()) -> list[Problem]:

@@ -209,6 +209,14 @@ class Rotation:
             self._finish(patience=0)
         return self.result
 
+    def mend(self) -> Result:
+        """Have the stack run as released, whatever a killed run left of it: half a rotation, or a missing container."""
+        if credentials.load(self.paths).others:
+            self._finish(patience=0)
+        else:
+            self._converge()
+        return self.result
+
     def _finish(self, but: Collection[str] = (), patience: float | None = None) -> None:
         bundle = credentials.load(self.paths)
         if abandoned := [name for name in phase(bundle, ENTERING) if name in but]:

@@ -15,6 +15,20 @@ def test_the_command_survives_a_path_with_spaces() -> None:
     assert place.chown == "chown -R 999:999 '/srv/my data;reboot'"
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_an_image_put_into_a_volume_before_a_kill_is_given_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    (tmp_path / "from-the-image").write_text("")
+    chowned: list[object] = []
+    monkeypatch.setattr(os, "chown", lambda path, *_, **__: chowned.append(path))
+    planned = {"data": {"name": "s_data", "device": str(tmp_path), "uid": os.getuid() + 1, "gid": 1, "mode": "0700"}}
+    found = adoption.places(planned, [], filling=["s_data"] if killed else [])
+    assert bool(adoption.foreign_owners(found)) is not killed
+    adoption.prepare(found, adopt_chown=False, check=False)
+    assert chowned == (["from-the-image", tmp_path] if killed else [])
+
+
 def test_links_change_owner_themselves_and_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that becomes a link during the walk, as a container could make it, leads nowhere either."""
     uid, gid = os.getuid() + 1, os.getgid() + 1

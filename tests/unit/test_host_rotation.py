@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,3 +81,28 @@ def test_the_login_to_an_infisical_elsewhere_says_how_it_is_changed(
     with pytest.raises(BattenError) as caught:
         host_rotation._new_login(paths, "web", local=False)
     assert str(paths.access) in caught.value.fix
+
+
+def test_infisical_runs_again_before_the_stack_whose_values_it_keeps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    did: list[str] = []
+
+    class Turn:
+        def __init__(self, _docker: object, paths: Any, *_: object) -> None:
+            self.paths, self.rules = paths, RULES[paths.stack]
+
+        def mend(self) -> None:
+            did.append(f"mend {self.paths.stack}")
+
+        def rotate(self, names: list[str]) -> rotation.Result:
+            did.append(f"rotate {self.paths.stack} {names}")
+            return rotation.Result()
+
+    monkeypatch.setattr(host_rotation, "Rotation", Turn)
+    monkeypatch.setattr(host_rotation, "_push", lambda _: None)
+    monkeypatch.setattr(host_rotation.release, "running", lambda _: "r")
+    monkeypatch.setattr(host_rotation.lock, "held", lambda _: nullcontext())
+    monkeypatch.setattr(host_rotation.credentials, "load", lambda _: Bundle(b"k", values={"app_password": "0"}))
+    host_rotation.rotate("shop", Wanted(names=("app_password",)), docker=None, check=False)  # type: ignore[arg-type]
+    assert did == ["mend infisical", "rotate shop ['app_password']", "rotate infisical []"]

@@ -446,9 +446,9 @@ def test_the_proxys_certificate_can_be_given() -> None:
     made = reference(stack_tls="provided", stack_domain="example.org")
     caddy = made["plan"]["services"]["caddy"]
     assert caddy["tls"] == {"port": 443, "protocol": "tls", "certificate": "site.crt", "name": None}
-    assert caddy["reload"][:2] == ["caddy", "reload"]
+    assert caddy["reload"] == []
     assert caddy["rotations"] == {"site_certificate": "provided", "site_key": "provided"}
-    assert "tls /run/secrets/site.crt /run/secrets/site.key" in made["files"]["caddy"]["entries"]["Caddyfile"]
+    assert "get_certificate http http://127.0.0.1:8082/site.pem" in made["files"]["caddy"]["entries"]["Caddyfile"]
     assert "site_key" not in reference()["secrets"]["generate"]
 
 

@@ -56,6 +56,27 @@ def test_a_port_that_somebody_else_has_is_named() -> None:
     assert preflight.used_ports(wanted, {}, {}, {("udp", "0.0.0.0", 80): "x", ("tcp", "0.0.0.0", 81): "x"}) == []
 
 
+@pytest.mark.parametrize(
+    ("state", "holder", "refused"),
+    [
+        ("created", "dockerd (pid 111)", False),  # the engine takes the port, then calls the container running
+        ("exited", "docker-proxy (pid 9)", False),
+        ("exited", "nginx (pid 7)", True),
+        ("running", "nginx (pid 7)", False),  # ours has it; whatever /proc says of its inode
+    ],
+)
+def test_a_port_that_the_engine_takes_for_a_container_that_starts_is_ours(
+    state: str, holder: str, refused: bool
+) -> None:
+    wanted = service(ports=[{"target": 80, "published": "80", "protocol": "tcp"}])
+    one = copy.deepcopy(CONTAINERS[0])
+    one["State"]["Status"] = state
+    one["HostConfig"]["PortBindings"] = {"80/tcp": [{"HostIp": "", "HostPort": "80"}]}
+    taken = {("tcp", "0.0.0.0", 80): holder}
+    assert bool(preflight.used_ports(wanted, {"web": [Observed(one)]}, {}, taken)) is refused
+    assert preflight.used_ports(wanted, {}, {}, taken), "nothing of ours publishes it"
+
+
 def test_a_port_on_another_address_is_free() -> None:
     wanted = service(ports=[{"target": 80, "published": "80", "host_ip": "10.0.0.1"}])
     assert preflight.used_ports(wanted, {}, {}, {("tcp", "10.0.0.2", 80): "x"}) == []

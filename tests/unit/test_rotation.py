@@ -141,6 +141,14 @@ def test_killed_at_every_step_the_next_run_finishes(paths: StackPaths, world: Wo
         assert world.saved.values["token"] != FIRST["token"]
 
 
+def test_a_stack_that_others_need_is_mended_though_no_rotation_is_open(world: World, paths: StackPaths) -> None:
+    """A kill between two containers of the last step leaves no second value, and a service that does not run."""
+    assert not world.saved.others
+    world.used.clear()
+    rotation.Rotation(docker=None, paths=paths).mend()  # type: ignore[arg-type]
+    assert world.used["cache"] == ("default", "c1")
+
+
 def test_a_value_that_does_not_work_goes_back_everywhere(world: World, paths: StackPaths) -> None:
     world.bad = {"new"}
     with pytest.raises(rotation.Returned, match="api did not get healthy") as caught:
