@@ -198,7 +198,7 @@ def test_a_container_recreated_without_its_hardening_is_noticed(host: hosts.Host
 
 HOST = [
     ("chmod 0666 /etc/docker/daemon.json", "chmod 0644 /etc/docker/daemon.json", "files.daemon-json"),
-    ("chown daemon /etc/docker", "chown root /etc/docker", "files.docker-directory"),
+    ("chown daemon /etc/docker", "chown root /etc/docker", "files.docker-directory-owner"),
     ("chmod 0666 /run/docker.sock", "chmod 0660 /run/docker.sock", "files.docker-socket"),
     ("chmod 0755 /var/lib/batten", "chmod 0700 /var/lib/batten", "files.batten-state"),
     ("chmod 0644 /var/log/batten/audit.jsonl", "chmod 0600 /var/log/batten/audit.jsonl", "files.batten-audit"),

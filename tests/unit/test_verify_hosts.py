@@ -50,11 +50,11 @@ def test_a_service_that_does_not_run_uses_nothing_known() -> None:
 
 def test_versions_images_and_ends() -> None:
     identity = str(snapshot().inspects[0]["Image"])
-    images = json.dumps({"Id": identity, "RepoDigests": [f"shell@{DIGEST}"]})
+    images = json.dumps([{"Id": identity, "RepoDigests": [f"shell@{DIGEST}"]}])
     found = describe("recorded", {"small": PLAN}, snapshot(images=images))
     assert found.versions["engine"] == "26.1.5+dfsg1"
     assert [(one.reference, one.digest, one.services) for one in found.images] == [
-        ("shell:1", DIGEST, ("small/migrate", "small/store", "small/web"))
+        ("shell:1", DIGEST, ("small/migrate", "small/store", "small/ui", "small/web"))
     ]
     kinds = {(one.kind, one.name): one.until for one in found.expiries}
     assert kinds[("certificate", "store/server.crt")]

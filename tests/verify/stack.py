@@ -57,17 +57,24 @@ PLAN = StackPlan(
             service_class="proxy",
             cap_add=("NET_BIND_SERVICE",),
             networks=("edge", "inner"),
+            depends_on={"store": "service_healthy"},
+            log_format="json",
+            command=("/bin/sh", "-c", "echo starting; echo '{\"up\": true}'; touch /tmp/up; exec sleep 100000"),
+            stop_signal="SIGTERM",
+            environment={"GREETING": "hello", "LEGACY": None},
             ports=(Port(80, 80, ADDRESS),),
             files=FilesMount("/etc/web", "0123abcd"),
             group_add=("4",),
             secrets=("ca.crt", "password"),
         ),
+        "ui": _service("ui", networks=("edge",), secrets=()),
         "migrate": _service("migrate", service_class="batch", restart="no", healthcheck=None, secrets=()),
     },
     networks={"edge": False, "inner": True},
     volumes={"data": VolumePlan("small_data", None, 999, 999)},
     requires_mounts_for=("/var/lib/docker",),
     expires={"password": 90},
+    sync_seconds=300,
     backup=BackupPlan(f"age1{'q' * 58}", "/var/backups/batten", "daily", 3, 86400),
 )
 
@@ -91,7 +98,11 @@ _COMMON = """
     stop_grace_period: 3s
     logging: {driver: journald}
     networks: [inner]
-    command: ["/bin/sh", "-c", "echo up; touch /tmp/up; exec sleep 100000"]
+    command:
+      - /bin/sh
+      - -c
+      - >-
+        echo starting; echo '{"up": true}'; touch /tmp/up; exec sleep 100000
     healthcheck:
       test: [CMD, /bin/sh, -c, test -e /tmp/up]
       interval: 1s
@@ -119,11 +130,16 @@ services:
     <<: *common
     cap_add: [NET_BIND_SERVICE]
     group_add: ["4"]
+    stop_signal: SIGTERM
+    environment: {{GREETING: hello}}
     networks: [edge, inner]
     ports: ["{ADDRESS}:80:80"]
     volumes:
       - /opt/batten/small/files/web/0123abcd:/etc/web:ro
       - /opt/batten/small/secrets/web:/run/secrets:ro
+  ui:
+    <<: *common
+    networks: [edge]
   migrate:
     <<: *common
     restart: "no"
@@ -137,7 +153,7 @@ volumes:
 """
 
 DAEMON = """{"live-restore": true, "userland-proxy": false, "icc": false, "no-new-privileges": true,
-"log-driver": "journald",
+"log-driver": "journald", "default-ulimits": {"core": {"Name": "core", "Soft": 0, "Hard": 0}},
 "default-address-pools": [{"base": "172.30.0.0/16", "size": 24}]}"""
 
 _UNIT = """[Unit]
@@ -148,6 +164,12 @@ RemainAfterExit=yes
 ExecStart=/bin/true
 [Install]
 WantedBy=multi-user.target
+"""
+
+_TIMER = """[Timer]
+OnCalendar=daily
+[Install]
+WantedBy=timers.target
 """
 
 # A shell, the few programs the stack runs, and the libraries they need: the host's own, so nothing is downloaded.
@@ -197,7 +219,8 @@ install -m 0600 /dev/null /var/log/batten/audit.jsonl
 mkdir -p -m 0700 /var/lib/batten/small
 echo sealed | systemd-creds encrypt --with-key=host - /var/lib/batten/small/secrets.cred
 printf '{{"password": "%s"}}' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >/var/lib/batten/small/made.json
-printf '{{"at": "2026-11-01T00:00:00Z", "problem": "", "refused": {{}}}}' >/var/lib/batten/small/refreshed.json
+printf '{{"at": "%s", "problem": "", "refused": {{}}}}' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \\
+    >/var/lib/batten/small/refreshed.json
 mkdir -p -m 0700 /var/backups/batten
 echo encrypted >/var/backups/batten/small-1.age
 printf '{{"stack": "small", "file": "small-1.age", "bytes": 10, "recipient": "%s",\n"verified": "%s"}}' \\
@@ -208,6 +231,8 @@ printf '{{"stack": "small", "file": "small-1.age", "bytes": 10, "recipient": "%s
 def deploy(host: Host) -> None:
     """Deploy the stack on a rig host with an engine, and wait until it is healthy."""
     host.put("/etc/docker/daemon.json", DAEMON)
+    host.put("/etc/docker/certs.d/registry.test/ca.crt", "a certificate\n", "0444")
+    host.put("/etc/sysconfig/docker", "", "0644")
     host.put("/etc/systemd/journald.conf.d/batten.conf", "[Journal]\nStorage=persistent\nSystemMaxUse=100M\n")
     host.put(
         "/etc/systemd/system/docker.service.d/batten.conf",
@@ -216,8 +241,12 @@ def deploy(host: Host) -> None:
     before, after = "Before=docker.service", "After=docker.service\nRequiresMountsFor=/var/lib/docker"
     host.put("/etc/systemd/system/batten-secrets@.service", _UNIT.format(ordering=before))
     host.put("/etc/systemd/system/batten-stack@.service", _UNIT.format(ordering=after))
+    for kind in ("backup", "sync"):
+        host.put(f"/etc/systemd/system/batten-{kind}@.service", _UNIT.format(ordering=""))
+        host.put(f"/etc/systemd/system/batten-{kind}@.timer", _TIMER)
     host.run("mkdir -p /var/log/journal && systemctl daemon-reload && systemctl restart systemd-journald docker")
     host.run("systemctl enable --now batten-secrets@small batten-stack@small")
+    host.run("systemctl enable --now batten-backup@small.timer batten-sync@small.timer")
     host.put("/tmp/compose.yaml", COMPOSE)
     host.run("mkdir -p /opt/batten/small")
     host.run(_TREE)
@@ -229,4 +258,4 @@ def up(host: Host, compose: str = COMPOSE) -> None:
     """Bring the containers to what a Compose file says, and wait until they are healthy."""
     host.put("/tmp/compose.yaml", compose)
     host.run("docker compose -p small -f /tmp/compose.yaml up -d --remove-orphans")
-    host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 2 ]; do sleep 0.2; done', timeout=60)
+    host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 3 ]; do sleep 0.2; done', timeout=60)

@@ -26,6 +26,7 @@ FAMILIES = (
     "networks",
     "logging",
     "lifecycle",
+    "images",
     "secrets",
     "certificates",
     "backups",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batten.plan.model import StackPlan, Tls
 
 SCRIPT = Path(__file__).with_name("reads.sh")
+PROBE = Path(__file__).with_name("probe.py")
 
 
 class CommandResult(Protocol):
@@ -92,12 +93,13 @@ def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] =
     """The shell command: the script as root, through sudo where the connection is not root's."""
     words = [
         boundary,
+        PROBE.read_text(),
         *sorted(set(backups)),
         *sorted(tls),
         *(word for pair in sorted(projects.items()) for word in pair),
     ]
     script = f"sh -c {shlex.quote(SCRIPT.read_text())} sh {shlex.join(words)}"
-    return f'if [ "$(id -u)" = 0 ]; then {script}; else sudo -n {script}; fi'
+    return f'set --; [ "$(id -u)" = 0 ] || set -- sudo -n; "$@" {script}'
 
 
 def unreachable(name: str, why: str, inventory: str | None) -> BattenError:
@@ -128,12 +130,15 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
             "systemctl status docker on that host; install or repair it with ansible-playbook site.yml",
         )
     daemon = _json(one("daemon.json")) if one("daemon.json").strip() else {}
+    tried = _json(one("probe")) or {}
     return LiveHost(
         name=name,
         facts=dict(_pairs(one("host"), " ")),
         info=info,
         daemon=daemon if isinstance(daemon, dict) else None,
         inspects=tuple(_json(one("containers")) or ()),
+        tried=tried.get("containers", {}),
+        tried_on_host=tried.get("host", {}),
         processes={words[1]: _process(body) for words, body in sections.items() if words[0] == "process"},
         networks=tuple(_json(one("networks")) or ()),
         volumes=tuple(_json(one("volumes")) or ()),
@@ -156,7 +161,7 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         sealed={words[1]: _key_kind(body) for words, body in sections.items() if words[0] == "sealed"},
         refreshed={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "refreshed"},
         made={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "made"},
-        images=tuple(filter(None, map(_object, one("images").splitlines()))),
+        images=tuple({image["Id"]: image for image in _json(one("images")) or ()}.values()),
         drift=tuple(map(_object, one("drift").splitlines())),
         backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )
@@ -202,6 +207,7 @@ def _process(body: str) -> LiveProcess:
         apparmor=values.pop("apparmor", ""),
         oom_score_adj=int(values.pop("oom_score_adj", "0") or 0),
         nofile=(soft, hard),
+        core=tuple(values.pop("core", "").split()[:2]),
         cgroup=values,
         processes=tuple(members),
     )
@@ -214,6 +220,8 @@ def _status(text: str) -> ProcessStatus | None:
         return None
     return ProcessStatus(
         name=fields["Name"].strip(),
+        pid=int(fields.get("Pid", "0")),
+        parent=int(fields.get("PPid", "0")),
         uid=int(fields["Uid"].split()[1]),  # real, effective, saved, filesystem: proc_pid_status(5)
         cap_bounding=int(fields["CapBnd"], 16),
         cap_effective=int(fields["CapEff"], 16),
@@ -252,14 +260,16 @@ def _certificate(line: str) -> tuple[str, LiveCertificate | None]:
     try:
         start, end = (datetime.fromisoformat(values[name]).timestamp() for name in ("notBefore", "notAfter"))
         fingerprint = next(value for name, value in values.items() if name.lower() == "sha256 fingerprint")
+        bits = int(values.get("bits", "0"))
     except (KeyError, ValueError, StopIteration):
         return path, None
-    return path, LiveCertificate(start, end, fingerprint)
+    return path, LiveCertificate(start, end, fingerprint, values.get("key", ""), bits, values.get("signature", ""))
 
 
 def _tls(body: str) -> LiveTls:
     values = dict(_pairs(body, " "))
-    return LiveTls(_certificate(values.get("certificate", ""))[1], values.get("verify", ""))
+    shown = _certificate(values.get("certificate", ""))[1]
+    return LiveTls(shown, values.get("verify", ""), values.get("protocol", ""), values.get("old", ""))
 
 
 def _key_kind(text: str) -> str:

@@ -53,6 +53,8 @@ class ProcessStatus:
     """One process of a container, from ``/proc/PID/status``. Capability sets are bit masks."""
 
     name: str
+    pid: int
+    parent: int
     uid: int
     cap_bounding: int
     cap_effective: int
@@ -64,12 +66,13 @@ class ProcessStatus:
 class LiveProcess:
     """What the kernel enforces on a running container.
 
-    ``cgroup`` holds the files of its control group by name (v1 or v2), ``nofile`` soft and hard limit of its first
-    process, ``processes`` every process in the control group.
+    ``cgroup`` holds the files of its control group by name (v1 or v2), ``nofile`` and ``core`` soft and hard limit of
+    its first process, ``processes`` every process in the control group.
     """
 
     cgroup: Mapping[str, str]
     nofile: tuple[str, str]
+    core: tuple[str, ...]
     oom_score_adj: int
     apparmor: str
     processes: tuple[ProcessStatus, ...]
@@ -102,6 +105,11 @@ class LiveContainer:
     @property
     def service(self) -> str:
         return self.labels.get("com.docker.compose.service", "")
+
+    @property
+    def tried(self) -> Mapping[str, Any]:
+        """What ``probe.py`` found of it: ``log`` and, if it runs, ``network``."""
+        return self.host.tried.get(self.id, {})
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -147,19 +155,30 @@ class Listener:
 
 @dataclass(frozen=True)
 class LiveCertificate:
-    """A certificate: from and until when it holds, in seconds since the epoch, and its SHA-256 fingerprint."""
+    """A certificate: from and until when it holds, in seconds since the epoch, and its SHA-256 fingerprint.
+
+    ``key`` and ``signature`` are algorithms in openssl's words, ``bits`` the size of the key.
+    """
 
     start: float
     end: float
     fingerprint: str
+    key: str
+    bits: int
+    signature: str
 
 
 @dataclass(frozen=True)
 class LiveTls:
-    """What a TLS port showed: the certificate, None if there was no handshake, and openssl's word on the chain."""
+    """What a TLS port showed: the certificate, None if there was no handshake, and openssl's word on the chain.
+
+    ``protocol`` is the version that both agreed on, ``old`` is ``accepted`` where TLS 1.1 is as well.
+    """
 
     certificate: LiveCertificate | None
     verify: str
+    protocol: str
+    old: str
 
 
 @dataclass(frozen=True)
@@ -176,8 +195,9 @@ class LiveHost:
 
     ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
     a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name,
-    ``refreshed`` what the last look at Infisical came to. ``images`` are those of the stacks' containers (Id,
-    RepoDigests, Created); ``drift`` is what the drift timer wrote: its last report, then its history, oldest first.
+    ``refreshed`` what the last look at Infisical came to. ``tried`` is what ``probe.py`` found for each container.
+    ``images`` are those of the stacks' containers, as ``docker image inspect`` has them but for values of variables;
+    ``drift`` is what the drift timer wrote: its last report, then its history, oldest first.
     """
 
     name: str
@@ -186,6 +206,8 @@ class LiveHost:
     daemon: Mapping[str, Any] | None
     inspects: tuple[Mapping[str, Any], ...]
     processes: Mapping[str, LiveProcess]
+    tried: Mapping[str, Mapping[str, Any]]
+    tried_on_host: Mapping[str, Any]
     networks: tuple[Mapping[str, Any], ...]
     volumes: tuple[Mapping[str, Any], ...]
     published: tuple[Mapping[str, Any], ...]

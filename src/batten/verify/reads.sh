@@ -1,12 +1,14 @@
 # One batch of reads for `batten verify`: everything the controls need to know of a host, in one round trip.
 #
-# Arguments: BOUNDARY (a word the caller made up for this read), the directories of backups, words tls=..., then pairs STACK PROJECT.
+# Arguments: BOUNDARY (a word the caller made up for this read), the text of probe.py, the directories of backups, words
+# tls=..., then pairs STACK PROJECT.
 # Output: sections, each opened by a line "BOUNDARY NAME [ARGUMENT]"; the last is "BOUNDARY end".
-# Only Docker's client, coreutils, findutils, iproute2, openssl and systemd are used, not batten's program: what is judged
-# must not be the witness. Values of environment variables are replaced here, before they leave the host; the contents
-# of secrets are never read, but for certificates, which are public.
+# Only Docker's client, coreutils, findutils, iproute2, openssl, Python and systemd are used, not batten's program: what
+# is judged must not be the witness. Values of environment variables are replaced here, before they leave the host; the
+# contents of secrets are never read, but for certificates, which are public.
 boundary=$1
-shift
+probe=$2
+shift 2
 export LC_ALL=C SYSTEMD_PAGER='' SYSTEMD_COLORS=0
 
 section() { printf '\n%s %s\n' "$boundary" "$*"; }
@@ -27,8 +29,12 @@ s|^( *"[^="]*=).*"(,?)$|\1value"\2|
 
 files_of() { for path in "$@"; do [ -e "$path" ] && quietly stat -L -c '%F|%a|%u|%g|%U|%G|%n' "$path"; done; }
 
-certificate() { # on standard input: from when, until when, fingerprint
-    quietly openssl x509 -noout -startdate -enddate -fingerprint -sha256 -dateopt iso_8601 | tr '\n' '|'
+certificate() { # on standard input: from when, until when, fingerprint, key and signature
+    quietly openssl x509 -noout -startdate -enddate -fingerprint -sha256 -dateopt iso_8601 -text | sed -nE '
+/^(notBefore|notAfter|[Ss][Hh][Aa]256 Fingerprint)=/p
+s/^ *Public Key Algorithm: */key=/p
+s/^ *(RSA )?Public-Key: \(([0-9]+) bit.*/bits=\2/p
+s/^ {4}Signature Algorithm: */signature=/p' | tr '\n' '|'
 }
 
 authorities() { # of the stack $1: the certificates that nobody has the key of
@@ -61,7 +67,11 @@ END
     if [ -n "$trusted" ]; then set -- "$@" -CAfile /dev/stdin; else set -- "$@" -no-CAfile; fi
     shown=$(echo "$trusted" | quietly timeout 5 openssl s_client "$@")
     echo "verify $(echo "$shown" | sed -n 's/^ *Verify return code: //p' | head -n 1)"
+    echo "protocol $(echo "$shown" | sed -nE 's/^ *Protocol *: *//p; s/^New, (TLS[^,]*),.*/\1/p' | head -n 1)"
     echo "certificate $(echo "$shown" | certificate)"
+    # Level 0 has this client offer what it would not by itself (openssl-ciphers(1)).
+    old=$(quietly timeout 5 openssl s_client "$@" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null | certificate)
+    echo "old ${old:+accepted}"
 }
 
 cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2 alike
@@ -79,6 +89,8 @@ cgroup_values() { # of the process $1: lines "FILE VALUE", from cgroup v1 and v2
         # Pages of files that the kernel would drop at once; version 1 gives the sum with its children last.
         [ -r "$directory/memory.stat" ] &&
             quietly sed -nE 's/^(total_)?inactive_file /memory.inactive_file /p' "$directory/memory.stat" | tail -n 1
+        quietly sed -nE 's/^(total_rss|anon) /anon /p' "$directory/memory.stat"
+        quietly sed -n '/^oom_kill /p' "$directory/memory.oom_control" "$directory/memory.events"
         [ -r "$directory/cgroup.procs" ] && quietly sed 's/^/process /' "$directory/cgroup.procs"
     done <"/proc/$1/cgroup"
 }
@@ -90,6 +102,7 @@ echo "apparmor $(quietly cat /sys/module/apparmor/parameters/enabled)"
 echo "page $(getconf PAGESIZE)"
 echo "compose $(quietly docker compose version --short)"
 echo "docker_group $(quietly getent group docker)"
+echo "booted $(quietly systemctl show -p UserspaceTimestamp --value --timestamp=unix | tr -d @)"
 echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
 
 section info
@@ -117,7 +130,8 @@ for argument in "$@"; do
     containers="$containers $(quietly docker ps -aq --no-trunc --filter "$label" | tr '\n' ' ')"
     networks="$networks $(quietly docker network ls -q --no-trunc --filter "$label" | tr '\n' ' ')"
     volumes="$volumes $(quietly docker volume ls -q --filter "$label" | tr '\n' ' ')"
-    units="$units batten-secrets@$stack.service batten-stack@$stack.service"
+    units="$units batten-secrets@$stack.service batten-stack@$stack.service batten-sync@$stack.timer \
+        batten-backup@$stack.timer"
     for part in releases files secrets; do
         section tree "$stack" "$part"
         [ -d "/opt/batten/$stack/$part" ] &&
@@ -141,6 +155,11 @@ done
 section containers
 # shellcheck disable=SC2086 # identifiers, split on purpose
 [ -n "${containers# }" ] && quietly docker inspect $containers | mask_environment
+section images
+# shellcheck disable=SC2046,SC2086
+[ -n "${containers# }" ] && quietly docker image inspect \
+    $(quietly docker inspect --format '{{.Image}} {{.Config.Image}}' $containers | tr ' ' '\n' | sort -u) |
+    mask_environment
 section networks
 # shellcheck disable=SC2086
 quietly docker network inspect $networks
@@ -152,11 +171,6 @@ running=$(quietly docker ps -q --no-trunc | tr '\n' ' ')
 # shellcheck disable=SC2086
 [ -n "$running" ] && quietly docker inspect --format '{{json .NetworkSettings.Ports}}' $running
 
-section images # one a line, of the stacks' containers
-# shellcheck disable=SC2046,SC2086
-[ -n "${containers# }" ] && quietly docker image inspect \
-    --format '{"Id": {{json .Id}}, "RepoDigests": {{json .RepoDigests}}, "Created": {{json .Created}}}' \
-    $(quietly docker inspect --format '{{.Image}}' $containers | sort -u)
 section drift # what the looks of batten-drift.timer came to, the last one first
 quietly tr -d '\n' </run/batten/drift.json
 echo
@@ -170,14 +184,20 @@ quietly tail -n 50 /var/log/batten/drift.jsonl
         section process "$id"
         echo "apparmor $(quietly tr '\0' ' ' <"/proc/$pid/attr/current")"
         echo "oom_score_adj $(quietly cat "/proc/$pid/oom_score_adj")"
-        quietly sed -n 's/^Max open files */nofile /p' "/proc/$pid/limits"
+        quietly sed -n 's/^Max open files */nofile /p; s/^Max core file size */core /p' "/proc/$pid/limits"
         values=$(cgroup_values "$pid")
         echo "$values" | grep -v '^process '
         for member in $(echo "$values" | sed -n 's/^process //p' | sort -un); do
-            echo "process $(quietly sed -nE 's/^(Name|Uid|CapBnd|CapEff|NoNewPrivs|Seccomp):[[:space:]]*(.*)/\1=\2/p' \
+            echo "process $(quietly sed -nE 's/^(Name|Pid|PPid|Uid|CapBnd|CapEff|NoNewPrivs|Seccomp):[[:space:]]*(.*)/\1=\2/p' \
                 "/proc/$member/status" | tr '\t\n' ' ;')"
         done
     done
+
+section probe
+# shellcheck disable=SC2086
+[ -n "${containers# }" ] && quietly docker inspect --format \
+    '{{.Id}} {{.State.Pid}} {{.State.StartedAt}}{{range .NetworkSettings.Networks}} {{.IPAddress}}{{end}}' $containers |
+    quietly python3 -I -c "$probe"
 
 section listeners
 quietly ss -H -lntup
@@ -189,9 +209,16 @@ quietly journalctl -q -F CONTAINER_ID_FULL
 section units
 # shellcheck disable=SC2086
 quietly systemctl show $units -p Id -p LoadState -p ActiveState -p SubState -p UnitFileState -p FragmentPath -p Before \
-    -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec -p LogRateLimitBurst
+    -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec -p LogRateLimitBurst \
+    -p DropInPaths -p NeedDaemonReload -p Result
 section files
+# shellcheck disable=SC2046
 files_of /etc/docker /etc/docker/daemon.json /etc/default/docker /etc/sysconfig/docker /run/docker.sock \
-    /run/containerd/containerd.sock /var/lib/docker /opt/batten /etc/batten /var/lib/batten /var/log/batten/audit.jsonl \
-    $(quietly systemctl show docker.service docker.socket containerd.service -p FragmentPath --value)
+    /run/containerd/containerd.sock /etc/containerd/config.toml /var/lib/docker \
+    /opt/batten /etc/batten /var/lib/batten /var/log/batten/audit.jsonl /usr/local/lib/batten/batten-host.pyz \
+    $(quietly systemctl show docker.service docker.socket containerd.service -p FragmentPath -p DropInPaths --value) \
+    $(quietly find /etc/docker/certs.d/ -type f) /etc/systemd/system/batten-*.service /etc/systemd/system/batten-*.timer \
+    $(quietly grep -Eo '"tls(cacert|cert|key)": *"[^"]*"' /etc/docker/daemon.json | sed 's/.*: *"//; s/"$//') \
+    $([ -n "${volumes# }" ] && quietly docker volume inspect --format '{{.Mountpoint}}' $volumes)
+
 section end

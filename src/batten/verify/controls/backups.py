@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
+from batten.verify.controls.lifecycle import timer
 from batten.verify.model import LiveBackup, LiveHost, Verdict, fails, holds, not_applicable
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def age(expected: StackPlan, live: LiveHost) -> Verdict:
     hours = (int(live.facts["now"]) - moment) / 3600
     said = f"{newest.described.get('file')} is {hours:.1f} h old, at most {expected.backup.max_age_seconds / 3600:.1f}"
     return holds(said) if hours * 3600 <= expected.backup.max_age_seconds else fails(said)
+
+
+@control("backups.timer", "Backups are made by themselves", scope="stack")
+def scheduled(expected: StackPlan, live: LiveHost) -> Verdict:
+    if expected.backup is None:
+        return not_applicable("backups are off: backup_recipient is not set")
+    return timer(live, f"batten-backup@{expected.name}.timer")
 
 
 def _verified(backup: LiveBackup, expected: StackPlan) -> float | None:

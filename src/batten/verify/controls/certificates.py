@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, Verdict, fails, holds, not_applicable
+from batten.verify.model import LiveContainer, LiveTls, Verdict, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from batten.plan.model import ServicePlan
@@ -15,6 +16,11 @@ _DAY = 86400
 _NOTICE = 14 * _DAY
 # A certificate is renewed when a third of its lifetime is left: of one of less than this, that is less than the notice.
 _SHORT = 60 * _DAY
+
+
+# NIST SP 800-57 part 1: what 112 bits of security take.
+WEAKEST = {"rsaEncryption": 2048, "id-ecPublicKey": 224, "dsaEncryption": 2048}
+WEAK_DIGESTS = {"md5", "sha1", "md5withrsaencryption", "sha1withrsaencryption"}
 
 
 @control("certificates.expiry", "Each certificate holds for another 14 days")
@@ -58,6 +64,47 @@ def served(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if not shown.verify.startswith("0 "):
         return fails(f"{port} is not to be trusted as {expected.tls.name}: {shown.verify or 'no answer'}")
     return holds(f"{port} shows {expected.tls.certificate}, trusted as {expected.tls.name}")
+
+
+@control("certificates.strength", "Keys and signatures of certificates are strong")
+def strength(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    names = [name for name in expected.secrets if name.endswith(".crt")]
+    found = {name: live.host.certificates.get((_stack(live), f"{expected.name}/{name}")) for name in names}
+    judged = {name: one for name, one in found.items() if one}
+    if not judged:
+        return not_applicable("takes no certificate" if not names else "certificates.expiry says what cannot be read")
+    weak = [
+        f"{name}: {one.key} {one.bits} bits, {one.signature}"
+        for name, one in judged.items()
+        if one.bits < WEAKEST.get(one.key, 0) or WEAK_DIGESTS & set(re.split(r"[^a-z0-9]+", one.signature.lower()))
+    ]
+    said = [f"{name} {one.key} {one.bits}" for name, one in judged.items()]
+    return fails("; ".join(weak)) if weak else holds("; ".join(said))
+
+
+@control("certificates.protocol", "TLS 1.2 or newer is spoken")
+def protocol(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    shown = _shown(expected, live)
+    if shown is None:
+        return not_applicable("serves no TLS with a certificate of its secrets")
+    modern = shown.protocol in ("TLSv1.2", "TLSv1.3")
+    return holds(shown.protocol) if modern else fails(f"both agreed on {shown.protocol or 'nothing'}")
+
+
+@control("certificates.old-protocols", "TLS 1.1 and older are refused")
+def old_protocols(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    shown = _shown(expected, live)
+    if shown is None:
+        return not_applicable("serves no TLS with a certificate of its secrets")
+    return (
+        fails(f"port {expected.tls.port} accepts TLS 1.1")
+        if shown.old and expected.tls
+        else holds("TLS 1.1 is refused")
+    )
+
+
+def _shown(expected: ServicePlan, live: LiveContainer) -> LiveTls | None:
+    return live.host.tls.get((_stack(live), expected.name)) if expected.tls else None
 
 
 def _stack(live: LiveContainer) -> str:

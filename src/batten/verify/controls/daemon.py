@@ -8,6 +8,14 @@ from batten.plan.model import StackPlan
 from batten.verify.catalogue import control
 from batten.verify.model import LiveHost, Verdict, equal, fails, holds, not_applicable
 
+# Keys of daemon.json that docker info reports as they are.
+REPORTED = {
+    "live-restore": "LiveRestoreEnabled",
+    "log-driver": "LoggingDriver",
+    "data-root": "DockerRootDir",
+    "default-runtime": "DefaultRuntime",
+    "debug": "Debug",
+}
 Stacks = tuple[StackPlan, ...]
 
 
@@ -104,6 +112,47 @@ def cgroups(expected: Stacks, live: LiveHost) -> Verdict:
         return fails(f"cgroup-parent is {parent}")
     driver = f"cgroup v{live.info.get('CgroupVersion')}, driver {live.info.get('CgroupDriver')}"
     return fails(f"{driver}: no {', '.join(missing)}") if missing else holds(driver)
+
+
+@control("daemon.experimental", "The engine runs without experimental features", scope="host", cis="2.18")
+def experimental(expected: Stacks, live: LiveHost) -> Verdict:
+    return equal("ExperimentalBuild", False, bool(live.info.get("ExperimentalBuild")))
+
+
+@control("daemon.debug", "The engine does not log at level debug", scope="host", cis="2.3")
+def debug(expected: Stacks, live: LiveHost) -> Verdict:
+    return equal("Debug", False, bool(live.info.get("Debug")))
+
+
+@control("daemon.default-ulimits", "Containers get no core files by default", scope="host", cis="2.8")
+def default_ulimits(expected: Stacks, live: LiveHost) -> Verdict:
+    core = ((live.daemon or {}).get("default-ulimits") or {}).get("core") or {}
+    return equal("default-ulimits core", (0, 0), (core.get("Soft"), core.get("Hard")))
+
+
+@control("daemon.base-size", "The size of containers' root filesystems is the engine's own", scope="host", cis="2.11")
+def base_size(expected: Stacks, live: LiveHost) -> Verdict:
+    found = [one for one in _setting(live, "storage-opts", []) if "basesize" in str(one)]
+    return fails(f"storage-opts {', '.join(found)}") if found else holds("not set")
+
+
+@control("daemon.runtime", "Containers start under runc unless they ask for something else", scope="host")
+def runtime(expected: Stacks, live: LiveHost) -> Verdict:
+    return equal("DefaultRuntime", _setting(live, "default-runtime", "runc"), live.info.get("DefaultRuntime"))
+
+
+@control("daemon.in-effect", "The engine runs with what daemon.json says", scope="host")
+def in_effect(expected: Stacks, live: LiveHost) -> Verdict:
+    """A file that was changed and never loaded: the next restart of the engine would bring a surprise."""
+    if live.daemon is None:
+        return fails("daemon.json is no JSON: the engine would not start again")
+    asked = {key: live.daemon[key] for key in REPORTED if key in live.daemon}
+    wrong = [
+        f"{key} is {live.info.get(REPORTED[key])}, the file says {value}"
+        for key, value in asked.items()
+        if live.info.get(REPORTED[key]) != value
+    ]
+    return fails("; ".join(wrong)) if wrong else holds(", ".join(sorted(asked)) or "none that it reports is set")
 
 
 @control("daemon.no-swarm", "The engine is in no swarm", scope="host", cis="5.1")

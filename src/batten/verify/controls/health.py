@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batten.verify.catalogue import control
@@ -9,6 +11,9 @@ from batten.verify.model import LiveContainer, Verdict, fails, holds, not_applic
 
 if TYPE_CHECKING:
     from batten.plan.model import Healthcheck, ServicePlan
+
+
+SLACK_SECONDS = 30
 
 
 @control("health.check", "The service has a health check", cis="5.27")
@@ -43,6 +48,24 @@ def healthy(expected: ServicePlan, live: LiveContainer) -> Verdict:
         return holds(f"healthy, {len(log)} probes on record")
     last = " ".join(str(log[-1].get("Output", "")).split())[:200] if log else "no probe has ended yet"
     return fails(f"{health.get('Status')}, {health.get('FailingStreak', 0)} failed in a row: {last}")
+
+
+@control("health.fresh", "The engine goes on probing", cis="5.27", needs_process=True)
+def fresh(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """A health that was found long ago says nothing: an engine that was restarted badly has stopped looking."""
+    log = (live.state.get("Health") or {}).get("Log") or []
+    if is_one_shot(expected) or not log:
+        return not_applicable("runs once and ends" if is_one_shot(expected) else "health.healthy judges that")
+    check = live.config.get("Healthcheck") or {}
+    allowed = 3 * (check.get("Interval", 30e9) + check.get("Timeout", 30e9)) / 1e9 + SLACK_SECONDS
+    age = int(live.host.facts["now"]) - moment(str(log[-1]["End"]))
+    said = f"the last probe ended {max(age, 0):.0f} s ago"
+    return holds(said) if age <= allowed else fails(f"{said}, at most {allowed:.0f} s are planned")
+
+
+def moment(text: str) -> float:
+    """Seconds since the epoch of a time in the engine's JSON: RFC 3339 with nanoseconds, in any zone."""
+    return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp()
 
 
 def is_one_shot(expected: ServicePlan) -> bool:

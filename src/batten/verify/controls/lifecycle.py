@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control, is_oneoff
-from batten.verify.controls.health import is_one_shot
+from batten.verify.controls.health import is_one_shot, moment
 from batten.verify.model import LiveContainer, LiveHost, Verdict, all_of, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
@@ -119,6 +119,78 @@ def data_mounted(expected: StackPlan, live: LiveHost) -> Verdict:
         required.update(live.units.get(name, {}).get("RequiresMountsFor", "").split())
     missing = [path for path in expected.requires_mounts_for if path not in required]
     return fails(f"no RequiresMountsFor= for {', '.join(missing)}") if missing else holds(" ".join(sorted(required)))
+
+
+@control("lifecycle.engine-boot", "The engine comes up at boot by itself", scope="host")
+def engine_boot(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    units = {name: live.units.get(name, {}) for name in ("docker.service", "containerd.service")}
+    problems = [
+        f"{name} is {unit.get('UnitFileState') or 'missing'} and {unit.get('ActiveState', 'missing')}"
+        for name, unit in units.items()
+        if (unit.get("UnitFileState"), unit.get("ActiveState")) != ("enabled", "active")
+    ]
+    return fails("; ".join(problems)) if problems else holds(f"{', '.join(units)} are enabled and active")
+
+
+@control("lifecycle.units-loaded", "The units that systemd runs are those on the disk", scope="host")
+def units_loaded(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    stale = [name for name, unit in live.units.items() if unit.get("NeedDaemonReload") == "yes"]
+    return fails(f"changed since they were read: {', '.join(sorted(stale))}") if stale else holds("all of them")
+
+
+@control("lifecycle.after-boot", "What was up before the last boot is up again", scope="stack")
+def after_boot(expected: StackPlan, live: LiveHost) -> Verdict:
+    booted = float(live.facts.get("booted") or 0)
+    before = [
+        one
+        for one in live.containers
+        if one.project == expected.project
+        and (plan := expected.services.get(one.service))
+        and not is_one_shot(plan)
+        and moment(str(one.inspect["Created"])) < booted
+    ]
+    if not before:
+        return not_applicable("the host has not booted since the containers were made")
+    down = [one.service for one in before if one.state.get("Status") != "running"]
+    unit = live.units.get(f"batten-stack@{expected.name}.service", {})
+    problems = [f"{', '.join(sorted(down))} did not come back"] if down else []
+    if unit.get("Result", "success") != "success":
+        problems.append(f"batten-stack@{expected.name} ended with {unit['Result']}")
+    return fails("; ".join(problems)) if problems else holds(f"{len(before)} services came back")
+
+
+@control("lifecycle.command", "The command is the planned one")
+def command(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """Also one that fits an accepted limit: it waits for the next recreation."""
+    found = tuple(live.config.get("Cmd") or ())
+    accepted = [one.command for one in expected.accepted if one.command is not None]
+    if expected.command is None or found in accepted:
+        return not_applicable("the plan leaves the image's own") if expected.command is None else holds(" ".join(found))
+    return equal("Config.Cmd", expected.command, found)
+
+
+@control("lifecycle.variables", "The planned variables are there and the removed ones are not")
+def variables(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """By name: values do not leave the host. Those of the comparison are drift's."""
+    found = {entry.partition("=")[0] for entry in live.config.get("Env") or ()}
+    missing = sorted(name for name, value in expected.environment.items() if value is not None and name not in found)
+    left = sorted(name for name, value in expected.environment.items() if value is None and name in found)
+    problems = [f"{name} is missing" for name in missing] + [f"{name} is there, planned none" for name in left]
+    return fails("; ".join(problems)) if problems else holds(f"{len(expected.environment)} planned")
+
+
+@control("lifecycle.stop-signal", "The service is stopped by the planned signal")
+def stop_signal(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if expected.stop_signal is None:
+        return not_applicable("the plan leaves the image's own")
+    return equal("Config.StopSignal", expected.stop_signal, live.config.get("StopSignal"))
+
+
+def timer(live: LiveHost, name: str) -> Verdict:
+    """Hold if a timer that the plan asks for will fire, also after a reboot."""
+    unit = live.units.get(name, {})
+    state = (unit.get("UnitFileState") or "missing", unit.get("ActiveState", "missing"))
+    return holds(f"{name} is active") if state == ("enabled", "active") else fails(f"{name} is {' and '.join(state)}")
 
 
 def _age(live: LiveContainer) -> float:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan
 
 
+EDGE = 0.95  # of a limit: beyond it the next request may be the one that is killed
+
+
 @control("limits.memory", "The memory limit is the planned one", cis="5.11")
 def memory(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.Memory", limit(expected, live), live.host_config["Memory"])
@@ -117,6 +120,30 @@ def oom_killer(expected: ServicePlan, live: LiveContainer) -> Verdict:
 @control("limits.cgroup-parent", "The control group is the engine's own", cis="5.25")
 def cgroup_parent(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.CgroupParent", "", live.host_config.get("CgroupParent", ""))
+
+
+@control("limits.core", "A crash writes no core file", needs_process=True)
+def core(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    return equal("/proc core file size", ("0", "0"), process(live).core)
+
+
+@control(
+    "limits.oom-kills", "The kernel has killed no process of the service for memory", cis="5.11", needs_process=True
+)
+def oom_kills(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    files = process(live).cgroup
+    if "oom_kill" not in files:
+        return not_applicable("this kernel does not count them (no oom_kill in memory.events or memory.oom_control)")
+    return equal("processes killed since its start", "0", files["oom_kill"])
+
+
+@control("limits.headroom", "The service does not live at the edge of its memory limit", needs_process=True)
+def headroom(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """Judged without the page cache, which the kernel gives back."""
+    held = int(process(live).cgroup.get("anon", "0"))
+    share = held / limit(expected, live)
+    said = f"holds {held >> 20} MiB, {share:.0%} of its limit"
+    return holds(said) if share < EDGE else fails(f"{said}, less than {EDGE:.0%} is wanted")
 
 
 def limit(expected: ServicePlan, live: LiveContainer) -> int:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds
+from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from batten.plan.model import ServicePlan, StackPlan
@@ -25,6 +25,21 @@ def readable(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if live.id in live.host.logged:
         return holds(f"read them with: journalctl CONTAINER_NAME={live.name}")
     return fails("the journal has no line of this container")
+
+
+@control("logging.json", "The service's last log lines are JSON", needs_process=True)
+def json_lines(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """Counted on the host (probe.py): lines may hold anything, so none leaves it."""
+    if expected.log_format != "json":
+        by = f"Alloy's parser {expected.log_parser} reads it" if expected.log_parser else "no parser is planned"
+        return not_applicable(f"the profile says that it logs text; {by}")
+    found = live.tried.get("log") or {}
+    lines, good, broken = (int(found.get(key, 0)) for key in ("lines", "json", "broken"))
+    if not lines:
+        return not_applicable("it has logged nothing since its start")
+    if broken or not good:
+        return fails(f"of the last {lines} lines {good} are JSON, {lines - good} are not")
+    return holds(f"{good} of the last {lines} lines, nothing but JSON since the first")
 
 
 @control("logging.journal-persistent", "The journal survives a reboot", scope="host")

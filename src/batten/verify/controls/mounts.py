@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, Verdict, all_of, equal, fails, holds, not_applicable
+from batten.verify.model import LiveContainer, LiveHost, Verdict, all_of, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batten.plan.model import ServicePlan
+    from batten.plan.model import ServicePlan, StackPlan
 
 # CIS 5.6 names these; a bind of the whole root is worse than any of them.
 SENSITIVE = (
@@ -40,6 +40,26 @@ def volumes(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if not planned and not found:
         return not_applicable("the service keeps no data")
     return equal("volumes", dict(sorted(planned.items())), dict(sorted(found.items())))
+
+
+@control("mounts.volume-places", "Volumes lie where the plan says", scope="stack")
+def volume_places(expected: StackPlan, live: LiveHost) -> Verdict:
+    found = {str(volume["Name"]): volume for volume in live.volumes}
+    problems, said = [], []
+    for volume in expected.volumes.values():
+        one = found.get(volume.name)
+        if one is None:
+            problems.append(f"{volume.name} does not exist")
+            continue
+        device = (one.get("Options") or {}).get("device")
+        said.append(f"{volume.name} {device or one.get('Driver')}")
+        if one.get("Driver") != "local":
+            problems.append(f"{volume.name} has driver {one.get('Driver')}, planned local")
+        if volume.device and device != volume.device:
+            problems.append(f"{volume.name} lies at {device or 'the engine'}, planned {volume.device}")
+    if problems:
+        return fails("; ".join(problems))
+    return holds("; ".join(said)) if said else not_applicable("the stack keeps no data")
 
 
 @control("mounts.tmpfs", "Memory-only paths have the planned size and options")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds
+from batten.verify.catalogue import control, is_oneoff
+from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batten.plan.model import ServicePlan, StackPlan
 
@@ -64,6 +64,94 @@ def members(expected: StackPlan, live: LiveHost) -> Verdict:
         if identity not in ours
     ]
     return fails("; ".join(sorted(foreign))) if foreign else holds("only the stack's own containers")
+
+
+@control("networks.entered", "Every service's network could be tried from inside", scope="stack")
+def entered(expected: StackPlan, live: LiveHost) -> Verdict:
+    """The controls below rest on what ``probe.py`` tried in each container's network namespace."""
+    running = {name: one for name, one in _containers(expected, live).items() if one.process}
+    blind = sorted(name for name, one in running.items() if "outside" not in one.tried.get("network", {}))
+    return fails(f"not tried: {', '.join(blind)}") if blind else holds(f"{len(running)} services")
+
+
+@control("networks.isolated", "A service reaches none that the plan gives it no network with", scope="stack")
+def isolated(expected: StackPlan, live: LiveHost) -> Verdict:
+    tried, leaks = 0, []
+    for name, others in _looks(expected, live):
+        shared = set(expected.services[name].networks)
+        for other, port, opened in others:
+            if shared & set(expected.services[other].networks):
+                continue
+            tried += 1
+            if opened:
+                leaks.append(f"{name} reaches {other}:{port}")
+    if leaks:
+        return fails("; ".join(sorted(leaks)))
+    return holds(f"{tried} ports tried from inside, none opens") if tried else not_applicable("no two are kept apart")
+
+
+@control("networks.dependencies", "A service reaches what it depends on", scope="stack")
+def dependencies(expected: StackPlan, live: LiveHost) -> Verdict:
+    said, closed = [], []
+    for name, others in _looks(expected, live):
+        wanted = {other for other, _, _ in others} & expected.services[name].depends_on.keys()
+        wanted = {
+            other for other in wanted if set(expected.services[other].networks) & set(expected.services[name].networks)
+        }
+        opened = {other for other, _, is_open in others if is_open}
+        said += [f"{name} {other}" for other in wanted & opened]
+        closed += [f"{name} cannot reach {other}" for other in wanted - opened]
+    if closed:
+        return fails("; ".join(sorted(closed)))
+    return holds(f"tried from inside: {', '.join(sorted(said))}") if said else not_applicable("no dependency listens")
+
+
+@control("networks.no-way-out", "A service on internal networks alone has no way out", scope="stack")
+def no_way_out(expected: StackPlan, live: LiveHost) -> Verdict:
+    inside = {
+        name: one
+        for name, one in _containers(expected, live).items()
+        if (networks := expected.services[name].networks) and all(expected.networks.get(each) for each in networks)
+    }
+    leaking = sorted(name for name, one in inside.items() if one.tried.get("network", {}).get("outside"))
+    if leaking:
+        return fails(f"the kernel has a route out of {', '.join(leaking)}")
+    return holds(f"no route out of {', '.join(sorted(inside))}") if inside else not_applicable("no service is")
+
+
+@control("networks.stacks-apart", "No stack reaches another's services", scope="host")
+def stacks_apart(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+    if len(expected) < 2:
+        return not_applicable("one stack only")
+    projects = {one.id: one.project for one in live.containers}
+    names = {one.id: f"{one.project}/{one.service}" for one in live.containers}
+    tried, leaks = 0, []
+    for one in live.containers:
+        network = one.tried.get("network", {})
+        foreign = [(other, port) for other, port in network.get("tried", ()) if projects.get(other) != one.project]
+        tried += len(foreign)
+        opened = {tuple(pair) for pair in network.get("reached", ())}
+        leaks += [f"{names[one.id]} reaches {names.get(o, o)}:{port}" for o, port in foreign if (o, port) in opened]
+    return fails("; ".join(sorted(leaks))) if leaks else holds(f"{tried} ports tried from inside, none opens")
+
+
+def _looks(expected: StackPlan, live: LiveHost) -> Iterator[tuple[str, list[tuple[str, int, bool]]]]:
+    """Each service, and the other services' ports that were tried from inside it."""
+    found = _containers(expected, live)
+    names = {one.id: name for name, one in found.items()}
+    for name, one in found.items():
+        network = one.tried.get("network", {})
+        opened = {tuple(pair) for pair in network.get("reached", ())}
+        others = [(names[o], port, (o, port) in opened) for o, port in network.get("tried", ()) if o in names]
+        yield name, others
+
+
+def _containers(expected: StackPlan, live: LiveHost) -> dict[str, LiveContainer]:
+    return {
+        one.service: one
+        for one in live.containers
+        if one.project == expected.project and one.service in expected.services and not is_oneoff(one)
+    }
 
 
 def _of(expected: StackPlan, live: LiveHost) -> list[tuple[str, dict[str, Any]]]:

@@ -9,6 +9,8 @@ from batten.verify.catalogue import control
 from batten.verify.model import LiveContainer, ProcessStatus, Verdict, all_of, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batten.plan.model import ServicePlan
 
 # Bit numbers of linux/capability.h, CAP_CHOWN first.
@@ -54,6 +56,12 @@ CAPABILITIES = (
     "PERFMON",
     "BPF",
     "CHECKPOINT_RESTORE",
+)
+
+URL_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@${]+@")
+# An option or an assignment with a literal after it; a path or a variable is none.
+SECRET_ARGUMENT = re.compile(
+    rf"{URL_PASSWORD.pattern}|(?i:\b(?:password|passwd|requirepass|secret|token|api[-_]?key)[= ]+(?![-/$'\"{{<\s])\S)"
 )
 
 # What the engine grants unless told otherwise: moby, oci/caps/defaults.go.
@@ -104,9 +112,7 @@ def capabilities(expected: ServicePlan, live: LiveContainer) -> Verdict:
     "privileges.process-capabilities", "No process can hold an unplanned capability", cis="5.4", needs_process=True
 )
 def process_capabilities(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    dropped = set(_plain(list(expected.cap_drop)))
-    kept = set() if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped
-    planned = kept | set(_plain(list(expected.cap_add)))
+    planned = _planned_capabilities(expected)
     verdicts = []
     for one in _processes(live):
         bounding, effective = _named(one.cap_bounding), _named(one.cap_effective)
@@ -213,12 +219,76 @@ def groups(expected: ServicePlan, live: LiveContainer) -> Verdict:
 @control("privileges.environment", "No credential is in the environment")
 def environment(expected: ServicePlan, live: LiveContainer) -> Verdict:
     """The values were replaced on the host by their kind (reads.sh), so the evidence cannot show one."""
-    found = []
-    for entry in live.config.get("Env") or ():
-        name, _, kind = entry.partition("=")
-        if kind == "url-with-password" or (kind == "value" and looks_secret(name)):
-            found.append(name)
+    found = secret_variables(live.config.get("Env") or ())
     return fails(f"a literal in {', '.join(found)}: deliver it as a file") if found else holds("none")
+
+
+@control("privileges.arguments", "No credential is in the command line or in a label")
+def arguments(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    """The evidence says where, never what."""
+    words = {key: live.config.get(key) or [] for key in ("Entrypoint", "Cmd")}
+    words["Healthcheck"] = (live.config.get("Healthcheck") or {}).get("Test") or []
+    found = [key for key, texts in words.items() if SECRET_ARGUMENT.search(" ".join(texts))]
+    found += [
+        f"label {name}"
+        for name, text in live.labels.items()
+        if URL_PASSWORD.search(text) or (text and looks_secret(name.replace("-", "_")))
+    ]
+    return fails(f"a literal in {', '.join(found)}: deliver it as a file") if found else holds("none")
+
+
+@control("privileges.system-paths", "The kernel's own files are masked or read-only in the container")
+def system_paths(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    found = {key: live.host_config.get(key) or [] for key in ("MaskedPaths", "ReadonlyPaths")}
+    empty = [key for key, paths in found.items() if not paths]
+    if empty:
+        return fails(f"{' and '.join(empty)} is empty: /proc and /sys are the host's")
+    return holds(f"{len(found['MaskedPaths'])} masked, {len(found['ReadonlyPaths'])} read-only")
+
+
+@control("privileges.selinux", "SELinux confines the service", cis="5.3")
+def selinux(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    if "name=selinux" not in (live.host.info.get("SecurityOptions") or []):
+        return not_applicable("the engine does not use SELinux on this host")
+    if loose := [one for one in live.host_config.get("SecurityOpt") or [] if re.match("label[:=]disable", one)]:
+        return fails(f"SecurityOpt {loose[0]}")
+    label = str(live.inspect.get("ProcessLabel") or "")
+    return holds(label) if label else fails("ProcessLabel is empty")
+
+
+@control(
+    "privileges.exec-capabilities",
+    "No exec session has more privileges than the service",
+    cis="5.23",
+    needs_process=True,
+)
+def exec_capabilities(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    planned = _planned_capabilities(expected)
+    wrong = [one.name for one in _executed(live) if not _named(one.cap_bounding | one.cap_effective) <= planned]
+    return fails(f"exec with more than the service: {_names(wrong)}") if wrong else holds("none")
+
+
+@control(
+    "privileges.exec-user", "No exec session runs as another user than the service", cis="5.24", needs_process=True
+)
+def exec_user(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    uid = (expected.user or "").partition(":")[0]
+    wrong = [one for one in _executed(live) if (one.uid != int(uid) if uid.isdigit() else one.uid == 0)]
+    return fails("; ".join(f"exec of {one.name} as uid {one.uid}" for one in wrong)) if wrong else holds("none")
+
+
+@control("privileges.no-sshd", "Nobody logs in to the container by SSH", cis="5.7", needs_process=True)
+def no_sshd(expected: ServicePlan, live: LiveContainer) -> Verdict:
+    servers = sorted({one.name for one in _processes(live)} & {"sshd", "dropbear"})
+    if 22 in (live.tried.get("network") or {}).get("listens", ()):
+        servers.append("something listens on port 22")
+    return fails(", ".join(servers)) if servers else holds("none")
+
+
+def secret_variables(entries: Iterable[str]) -> list[str]:
+    """The names of variables with a credential. ``entries`` are ``NAME=KIND``: reads.sh has replaced the values."""
+    pairs = [(name, kind) for name, _, kind in (entry.partition("=") for entry in entries)]
+    return [name for name, kind in pairs if kind == "url-with-password" or (kind == "value" and looks_secret(name))]
 
 
 def looks_secret(name: str) -> bool:
@@ -239,6 +309,27 @@ def _own_namespace(live: LiveContainer, key: str) -> Verdict:
 def _processes(live: LiveContainer) -> tuple[ProcessStatus, ...]:
     assert live.process is not None
     return live.process.processes
+
+
+def _executed(live: LiveContainer) -> list[ProcessStatus]:
+    """The processes that are no descendants of the container's first: those of ``docker exec``, health checks too."""
+    parents = {one.pid: one.parent for one in _processes(live)}
+
+    def root(pid: int) -> int:
+        seen = {0}
+        while (parent := parents.get(pid, 0)) in parents and parent not in seen:
+            seen.add(pid)
+            pid = parent
+        return pid
+
+    first = int(live.state.get("Pid") or 0)
+    return [one for one in _processes(live) if root(one.pid) != first]
+
+
+def _planned_capabilities(expected: ServicePlan) -> set[str]:
+    dropped = set(_plain(list(expected.cap_drop)))
+    kept = set() if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped
+    return kept | set(_plain(list(expected.cap_add)))
 
 
 def _plain(names: list[str] | None) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
+from batten.verify.controls.lifecycle import timer
 from batten.verify.model import LiveContainer, LiveHost, Verdict, fails, holds, not_applicable
 
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ def refreshed(expected: StackPlan, live: LiveHost) -> Verdict:
     if looked.get("problem"):
         return fails(f"Infisical did not answer at the last look: {looked['problem']}")
     return holds(f"looked at {looked.get('at')}")
+
+
+@control("secrets.sync-timer", "The host looks for changed secrets by itself", scope="stack")
+def sync_timer(expected: StackPlan, live: LiveHost) -> Verdict:
+    if not expected.sync_seconds:
+        return not_applicable("no look is planned")
+    return timer(live, f"batten-sync@{expected.name}.timer")
+
+
+@control("secrets.looked", "The last look for changed secrets is recent", scope="stack")
+def looked(expected: StackPlan, live: LiveHost) -> Verdict:
+    at = (live.refreshed.get(expected.name) or {}).get("at")
+    if not expected.sync_seconds or not at:
+        return not_applicable("no look is planned" if not expected.sync_seconds else "this host keeps the values alone")
+    age = int(live.facts["now"]) - _seconds(at)
+    allowed = 3 * expected.sync_seconds + 600  # two may fail, and one may take its time
+    return holds(f"looked at {at}") if age <= allowed else fails(f"looked at {at}, {age / 60:.0f} minutes ago")
 
 
 @control("secrets.age", "No value is older than its secret's `expires`", scope="stack")
