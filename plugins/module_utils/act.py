@@ -13,14 +13,15 @@ from .actions import Action, recovering
 from .compose import Compose
 from .desired import Desired, layers
 from .docker_api import Docker, DockerError
-from .facets import FACETS, UPDATE
+from .facet import never
+from .facets import FACETS
 from .observed import by_service
 from .paths import StackPaths
 from .quantities import size
 
 MANAGED = ""  # the key of ``once_healthy`` for a database that is no service of the stack
 _MADE = ("create", "recreate")
-_UPDATABLE = {facet.name for facet in FACETS if facet.action == UPDATE}
+_UPDATABLE = {facet.name for facet in FACETS if facet.live is not never}
 
 
 @dataclass

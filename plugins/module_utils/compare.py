@@ -74,7 +74,8 @@ def compare_service(stack: str, desired: Desired, observed: Observed, one_shot: 
     for facet in FACETS:
         wanted, actual = facet.read(desired, observed)
         if wanted != actual:
-            found.append(Difference(stack, "service", desired.name, facet.name, wanted, actual, facet.action))
+            action = facet.action(wanted, actual)
+            found.append(Difference(stack, "service", desired.name, facet.name, wanted, actual, action))
     return [*found, *_doing(stack, desired.name, observed, one_shot)]
 
 

@@ -6,15 +6,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .quantities import nanoseconds
+from .quantities import nanoseconds, size
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What the comparison must know of the engine: its defaults, and what it cannot do."""
+    """What the comparison must know of the engine: its defaults, and what it cannot do.
+
+    ``log_options`` and ``ulimits`` are the names of those that it gives every container by itself.
+    """
 
     log_driver: str = "json-file"
     swap_limit: bool = True
+    cpus: int = 0
+    root: str = "/var/lib/docker"
+    runtime: str = "runc"
+    apparmor: bool = False
+    seccomp: bool = False
+    no_new_privileges: bool = False
+    cgroup_namespaces: tuple[str, ...] = ("host", "private")
+    shm_bytes: int = 2**26
+    log_options: frozenset[str] = frozenset()
+    ulimits: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], daemon: Mapping[str, Any]) -> Engine:
+        """Read the engine's own answer (``/info``) and, for what that leaves out, its ``daemon.json``.
+
+        Without a word there, a container of control groups v2 has a namespace of its own and one of v1 the host's (moby
+        daemon/config/config_linux.go, New).
+        """
+        security = [str(option) for option in info.get("SecurityOptions") or []]
+        named = daemon.get("default-cgroupns-mode")
+        own = ("private",) if str(info.get("CgroupVersion") or "1") == "2" else ("host", "private")
+        return cls(
+            log_driver=info.get("LoggingDriver") or "json-file",
+            swap_limit=bool(info.get("SwapLimit", True)),
+            cpus=int(info.get("NCPU") or 0),
+            root=str(info.get("DockerRootDir") or "/var/lib/docker"),
+            runtime=str(info.get("DefaultRuntime") or "runc"),
+            apparmor=any(option.startswith("name=apparmor") for option in security),
+            seccomp=any(option.startswith("name=seccomp") and "unconfined" not in option for option in security),
+            no_new_privileges=bool(daemon.get("no-new-privileges")),
+            cgroup_namespaces=("host", "private") if named else own,
+            shm_bytes=size(daemon.get("default-shm-size")) or 2**26,
+            log_options=frozenset(daemon.get("log-opts") or ()),
+            ulimits=frozenset(daemon.get("default-ulimits") or ()),
+        )
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from . import atomic
 from .docker_api import Docker
 
+DAEMON = "etc/docker/daemon.json"
 _PROJECT = "com.docker.compose.project"
 
 
@@ -16,7 +19,7 @@ class View:
     """One batch of reads: a request for the engine itself, one for each list, and one for each container.
 
     ``containers`` are inspected, also the stopped ones and those of others; ``networks`` and ``volumes`` are the
-    engine's lists. Images are read when they are asked for, each once.
+    engine's lists, ``settings`` is its ``daemon.json``. Images are read when they are asked for, each once.
     """
 
     docker: Docker
@@ -24,17 +27,19 @@ class View:
     containers: Sequence[Mapping[str, Any]]
     networks: Sequence[Mapping[str, Any]]
     volumes: Sequence[Mapping[str, Any]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _images: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, docker: Docker) -> View:
-        """Read it all now. Raises :class:`DockerError`."""
+    def read(cls, docker: Docker, root: str = "/") -> View:
+        """Read it all now. Raises :class:`DockerError`. ``root`` is ``/`` but in tests."""
         return cls(
             docker,
             docker.info(),
             docker.inspect_all(one["Id"] for one in docker.list()),
             docker.networks(),
             docker.volumes(),
+            atomic.read_json(Path(root) / DAEMON, {}),
         )
 
     def containers_of(self, project: str) -> list[Mapping[str, Any]]:

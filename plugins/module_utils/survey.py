@@ -112,7 +112,7 @@ def look(
     Services of ``put_off`` are not made anew now.
     """
     stack, project = payload["stack"], payload["project"]
-    engine = Engine(view.info.get("LoggingDriver") or "json-file", bool(view.info.get("SwapLimit", True)))
+    engine = Engine.of(view.info, view.settings)
     references = {str(service.get("image", "")) for service in model["services"].values()}
     images = {reference: image for reference in references if (image := view.image(reference))}
     wanted = desired.services(project, model, images, engine)

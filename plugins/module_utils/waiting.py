@@ -12,7 +12,7 @@ from typing import Any
 
 from .compare import PRESENCE, Difference
 from .desired import Desired
-from .facets import RECREATE
+from .facet import RECREATE
 from .observed import Observed
 from .quantities import size
 

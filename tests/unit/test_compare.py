@@ -30,7 +30,7 @@ def changed(service: str, path: str, value: Any) -> list[Any]:
     part = next(one for one in containers if one["Config"]["Labels"]["com.docker.compose.service"] == service)
     *keys, last = path.split("/")
     for key in keys:
-        part = part[key]
+        part = part[int(key) if isinstance(part, list) else key]
     part[last] = value
     return containers
 
@@ -44,7 +44,37 @@ DRIFTS = [
     ("HostConfig/MemorySwap", -1, "memory_swap", "update"),
     ("HostConfig/MemoryReservation", 0, "memory_reservation", "update"),
     ("HostConfig/NanoCpus", 10**9, "cpus", "update"),
-    ("HostConfig/CpuShares", 512, "cpu_shares", "update"),
+    ("HostConfig/CpuShares", 512, "cpu_shares", "recreate"),
+    ("HostConfig/CpuQuota", 50000, "cpu_quota", "update"),
+    ("HostConfig/CpusetCpus", "0", "cpuset", "update"),
+    ("HostConfig/CpuRealtimeRuntime", 950, "cpu_realtime", "recreate"),
+    ("HostConfig/MemorySwappiness", 60, "swappiness", "recreate"),
+    ("HostConfig/BlkioWeight", 500, "block_io", "recreate"),
+    ("HostConfig/BlkioDeviceWriteBps", [{"Path": "/dev/sda", "Rate": 1048576}], "block_io", "recreate"),
+    ("HostConfig/AutoRemove", True, "auto_remove", "recreate"),
+    ("HostConfig/OomKillDisable", True, "oom_kill_disable", "recreate"),
+    ("HostConfig/StorageOpt", {"size": "1G"}, "storage", "recreate"),
+    ("HostConfig/Annotations", {"a": "b"}, "annotations", "recreate"),
+    ("HostConfig/MaskedPaths", [], "masked_paths", "recreate"),
+    ("HostConfig/ReadonlyPaths", None, "masked_paths", "recreate"),
+    ("HostConfig/DeviceCgroupRules", ["c 1:* rwm"], "device_rules", "recreate"),
+    ("HostConfig/DeviceRequests", [{"Count": -1}], "device_rules", "recreate"),
+    ("HostConfig/Runtime", "kata", "runtime", "recreate"),
+    ("HostConfig/CgroupParent", "/free", "cgroup_parent", "recreate"),
+    ("HostConfig/UTSMode", "host", "namespaces", "recreate"),
+    ("HostConfig/IpcMode", "host", "namespaces", "recreate"),
+    ("HostConfig/UsernsMode", "host", "namespaces", "recreate"),
+    ("HostConfig/DnsSearch", ["example.org"], "dns", "recreate"),
+    ("HostConfig/DnsOptions", ["ndots:1"], "dns", "recreate"),
+    ("HostConfig/LogConfig/Config", {"max-size": "1m", "mode": "non-blocking"}, "log", "recreate"),
+    ("HostConfig/LogConfig/Config", {"max-size": "9m"}, "log", "recreate"),
+    ("HostConfig/Ulimits", [], "ulimits", "recreate"),
+    ("HostConfig/PublishAllPorts", True, "ports", "recreate"),
+    ("Config/Domainname", "example.org", "domainname", "recreate"),
+    ("Config/Tty", True, "terminal", "recreate"),
+    ("Config/OpenStdin", True, "stdin", "recreate"),
+    ("Config/Labels/extra", "x", "labels", "recreate"),
+    ("Mounts/0/Propagation", "rshared", "mount_options", "recreate"),
     ("HostConfig/PidsLimit", 51, "pids", "update"),
     ("HostConfig/RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}, "restart", "update"),
     ("HostConfig/Ulimits", [], "ulimits", "recreate"),
@@ -89,7 +119,7 @@ DRIFTS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "facet", "action"), DRIFTS, ids=[one[0] for one in DRIFTS])
+@pytest.mark.parametrize(("path", "value", "facet", "action"), DRIFTS, ids=[f"{one[2]}-{one[0]}" for one in DRIFTS])
 def test_each_drift_of_a_container_is_exactly_one_difference(path: str, value: Any, facet: str, action: str) -> None:
     assert [(one.name, one.facet, one.action) for one in look(changed("db", path, value))[2]] == [("db", facet, action)]
 

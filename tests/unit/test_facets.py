@@ -44,13 +44,40 @@ def test_go_durations_of_any_shape(hours: int, minutes: int, seconds: int, milli
 def test_each_facet_stands_once_in_the_table() -> None:
     names = [facet.name for facet in facets.FACETS]
     assert len(names) == len(set(names))
-    assert {facet.action for facet in facets.FACETS} == {"update", "recreate"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "action"),
+    [
+        ("memory", 2**30, "update"),
+        ("memory", 0, "recreate"),
+        ("cpu_shares", 0, "recreate"),
+        ("pids", 0, "update"),
+        ("cpuset", [], "update"),
+        ("cpu_quota", [0, 0], "update"),
+        ("restart", "no", "update"),
+        ("user", "1000", "recreate"),
+    ],
+)
+def test_what_the_engine_reads_as_keep_needs_a_new_container(name: str, wanted: Any, action: str) -> None:
+    facet = next(one for one in facets.FACETS if one.name == name)
+    assert facet.action(wanted, "other") == action
+
+
+def test_surplus_networks_are_left_live_and_missing_ones_are_not() -> None:
+    facet = next(one for one in facets.FACETS if one.name == "networks")
+    ours = {"a": {"aliases": ["x"], "address": ""}}
+    assert facet.action(ours, {**ours, "b": {}}) == "update"
+    assert facet.action(ours, {"b": {}}) == "recreate"
+    assert facet.action(ours, {"a": {"aliases": [], "address": ""}, "b": {}}) == "recreate"
 
 
 def test_a_limit_of_zero_which_compose_leaves_out_is_one() -> None:
     ulimits = next(facet for facet in facets.FACETS if facet.name == "ulimits")
-    desired: Any = SimpleNamespace(service={"ulimits": {"core": {}, "nofile": {"soft": 5, "hard": 6}}})
-    observed: Any = SimpleNamespace(host={"Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}]})
+    engine = SimpleNamespace(ulimits=frozenset({"nproc"}))
+    desired: Any = SimpleNamespace(service={"ulimits": {"core": {}, "nofile": {"soft": 5, "hard": 6}}}, engine=engine)
+    given = [{"Name": name, "Soft": 0, "Hard": 0} for name in ("core", "nproc", "stack")]
+    observed: Any = SimpleNamespace(host={"Ulimits": given})
     wanted, actual = ulimits.read(desired, observed)
     assert wanted == {"core": [0, 0], "nofile": [5, 6]}
-    assert actual == {"core": [0, 0], "nofile": None}
+    assert actual == {"core": [0, 0], "nofile": None, "stack": [0, 0]}
