@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from . import adoption, atomic, gate, survey
+from . import adoption, atomic, gate, kernel, processes, survey
 from .actions import Action, recovering
+from .compare_networks import MEMBERS
 from .compose import Compose
 from .desired import Desired, layers
 from .docker_api import Docker, DockerError
 from .facet import never
 from .facets import FACETS
-from .observed import by_service
+from .observed import Observed, by_service
 from .paths import StackPaths
 from .quantities import size
 
 MANAGED = ""  # the key of ``once_healthy`` for a database that is no service of the stack
 _MADE = ("create", "recreate")
-_UPDATABLE = {facet.name for facet in FACETS if facet.live is not never}
+_UPDATABLE = {facet.name for facet in FACETS if facet.live is not never} - {"networks"} | set(kernel.LIMITS)
 
 
 @dataclass
@@ -61,6 +63,10 @@ class Actor:
             self.docker, self.payload["project"], names, survey.ends, self.gate_timeout, recovering=patient
         )
 
+    def now(self) -> dict[str, list[Observed]]:
+        """Return the project's containers as they are now, by service."""
+        return by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
+
     def _clear(self) -> None:
         """Remove what is no longer wanted, and spare containers that a killed run left; then divergent networks."""
         for name, containers in self.survey.observed.items():
@@ -70,14 +76,21 @@ class Actor:
                     name, "remove", "not in the plan" if name not in self.survey.desired else "one too many"
                 ):
                     self._stop_and_remove(one.id)
-        networks = {one.name for one in self.survey.differences if one.scope == "network"}
+        differing = [one for one in self.survey.differences if one.scope == "network" and one.action != "none"]
+        remade = {one.name for one in differing if one.facet != MEMBERS}
+        left = {one.name for one in differing if one.facet == MEMBERS}
         for network in self.survey.networks:
-            if network["Name"] in networks:
+            name, identifier = str(network["Name"]), str(network["Id"])
+            if name in remade | left:
+                for stranger in self.survey.strangers.get(name, ()):
+                    with self._timed(name, "update", "another container was taken off it"):
+                        self.docker.disconnect(identifier, stranger)
+            if name in remade:
                 for containers in self.survey.observed.values():
-                    if network["Name"] in containers[0].networks:
+                    if name in containers[0].networks:
                         self._stop_and_remove(containers[0].id)
-                with self._timed(network["Name"], "remove", "network differs"):
-                    self.docker.remove_network(network["Id"])
+                with self._timed(name, "remove", "network differs"):
+                    self.docker.remove_network(identifier)
 
     def _wait_for_dependencies(self, acted: Iterable[Action]) -> None:
         """Wait as ``depends_on`` says for services that will be started; Compose is called without dependencies."""
@@ -107,24 +120,40 @@ class Actor:
         if action.action not in ("update", "start", "restart", "reload"):
             return True
         container = self.survey.observed[action.service][0]
+        reasons = set(action.why.split(", "))
         begun = time.monotonic()
         try:
-            if action.action == "update" or any(why in _UPDATABLE for why in action.why.split(", ")):
-                self.docker.update(container.id, resources(self.survey.desired[action.service]))
+            self._live(self.survey.desired[action.service], container, reasons)
             if action.action == "start" and container.state == "paused":
                 self.docker.unpause(container.id)
             elif action.action == "start":
                 self.docker.start(container.id)
             elif action.action == "restart":
                 self.docker.restart(container.id)
-            elif action.action == "reload":
+            elif "secrets" in reasons:
                 self._reload(action.service, container.id)
         except DockerError as error:
             if error.status == 0 or action.action == "reload":
                 raise
             return False
+        except PermissionError:  # a lower oom_score_adj needs CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5))
+            return False
         self._note(action.service, action.action, action.why, begun)
         return True
+
+    def _live(self, desired: Desired, container: Observed, reasons: set[str]) -> None:
+        """Change what a running container takes without a restart."""
+        if reasons & _UPDATABLE:
+            self.docker.update(container.id, resources(desired, reasons))
+        if "networks" in reasons:
+            for name in set(container.networks) - set(desired.networks):
+                self.docker.disconnect(name, container.id)
+        if "processes" in reasons and container.pid:
+            view = self.survey.view
+            processes.end(desired, container, view.pids if view else (), self.docker.execs)
+        if "oom_score_adj_live" in reasons:
+            for pid in kernel.main_processes(container):
+                Path(f"/proc/{pid}/oom_score_adj").write_text(str(desired.service.get("oom_score_adj") or 0))
 
     def _reload(self, service: str, identifier: str) -> None:
         words = self.payload["plan"]["services"][service]["reload"]
@@ -151,7 +180,7 @@ class Actor:
             planned = {name: one for name, one in self._volumes().items() if one["name"] in filling}
             adoption.prepare(adoption.places(planned, self.docker.volumes()), adopt_chown=True, check=False)
             self.paths.filling.unlink()
-            found = by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
+            found = self.now()
             for name in sorted(fresh):
                 self.docker.start(found[name][0].id)
         if ready:
@@ -181,7 +210,7 @@ class Actor:
 
     def _record(self) -> None:
         """Record which secrets every service has loaded now."""
-        found = by_service(self.docker.inspect_all(one["Id"] for one in self.docker.list(self.payload["project"])))
+        found = self.now()
         atomic.write_json(self.paths.loaded, {name: digest for name, digest in self.digests.items() if name in found})
 
     @contextmanager
@@ -195,17 +224,25 @@ class Actor:
         self.done.append({"service": service, "action": action, "why": why, "seconds": seconds})
 
 
-def resources(desired: Desired) -> dict[str, Any]:
-    """Return the body of ``/containers/ID/update``. Unset limits are left out: the engine reads zero as "keep"."""
+def resources(desired: Desired, reasons: Collection[str] = ()) -> dict[str, Any]:
+    """Return the body of ``/containers/ID/update``. Unset limits are left out: the engine reads zero as "keep".
+
+    Three of the facets in ``reasons`` can be taken back all the same: no limit of processes is -1, no quota -1, and no
+    set of processors is all that there are.
+    """
     name, _, count = desired.restart.partition(":")
     memory, swap = size(desired.limit("memory", "mem_limit")), size(desired.service.get("memswap_limit"))
+    pids, quota = int(desired.limit("pids", "pids_limit") or 0), int(desired.service.get("cpu_quota") or 0)
     body = {
         "Memory": memory,
         "MemorySwap": swap or 2 * memory,
         "MemoryReservation": size(desired.reservation),
         "NanoCpus": round(float(desired.limit("cpus", "cpus") or 0) * 1e9),
+        "CpuQuota": quota or (-1 if "cpu_quota" in reasons else 0),
+        "CpuPeriod": int(desired.service.get("cpu_period") or 0),
+        "CpusetCpus": desired.service.get("cpuset") or (f"0-{desired.engine.cpus - 1}" if "cpuset" in reasons else ""),
         "CpuShares": int(desired.service.get("cpu_shares") or 0),
-        "PidsLimit": int(desired.limit("pids", "pids_limit") or 0),
+        "PidsLimit": pids or (-1 if "pids" in reasons else 0),
     }
     policy = {"Name": name, "MaximumRetryCount": int(count or 0)}
     return {**{key: value for key, value in body.items() if value}, "RestartPolicy": policy}

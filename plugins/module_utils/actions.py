@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .compare import HEALTH, PRESENCE, STATE, Difference
@@ -37,29 +37,60 @@ def decide(
     differences = list(differences)
     blameless = recovering(differences, desired)
     for difference in differences:
-        if difference.facet == HEALTH and difference.name in blameless:
+        if (difference.facet == HEALTH and difference.name in blameless) or difference.action == "none":
             continue
         if difference.scope == "network":
-            for name, containers in observed.items():
-                if name in desired and difference.name in {
-                    *desired[name].networks,
-                    *(containers[0].networks if containers else ()),
-                }:
+            if difference.action == "recreate":
+                for name in users(difference.name, desired, observed):
                     _add(found, Action(name, "recreate", f"network {difference.name}: {difference.facet}"))
         elif difference.name in desired and difference.facet == PRESENCE and difference.actual != "absent":
             continue  # spare containers of a wanted service; removed before anything else
         else:
             _add(found, Action(difference.name, _verb(difference, observed), difference.facet))
     replaced = {name for name, action in found.items() if action.action in ("recreate", "create")}
+    for follower in followers(replaced, desired, observed):
+        if follower.action == "recreate" or follower.service not in found:
+            _add(found, follower)
+    return found
+
+
+def users(network: str, desired: Mapping[str, Desired], observed: Mapping[str, Sequence[Observed]]) -> list[str]:
+    """Return the services that are on a network, or should be."""
+    return [
+        name
+        for name, containers in observed.items()
+        if name in desired and network in {*desired[name].networks, *(containers[0].networks if containers else ())}
+    ]
+
+
+def followers(
+    replaced: Collection[str], desired: Mapping[str, Desired], observed: Mapping[str, Sequence[Observed]]
+) -> list[Action]:
+    """Return what other services need because ``replaced`` ones get new containers."""
+    found = []
     for name, service in desired.items():
+        if name not in observed:
+            continue
         for mode in ("network_mode", "pid", "ipc"):
             kind, _, other = str(service.service.get(mode) or "").partition(":")
-            if kind == "service" and other in replaced and name in observed:
-                _add(found, Action(name, "recreate", f"shares the {mode} of {other}"))
+            if kind == "service" and other in replaced:
+                found.append(Action(name, "recreate", f"shares the {mode} of {other}"))
         for other, condition in service.dependencies.items():
-            if condition.get("restart") and other in replaced and name in observed and name not in found:
-                _add(found, Action(name, "restart", f"{other} was replaced"))
+            if condition.get("restart") and other in replaced:
+                found.append(Action(name, "restart", f"{other} was replaced"))
     return found
+
+
+def interrupted(
+    difference: Difference, desired: Mapping[str, Desired], observed: Mapping[str, Sequence[Observed]]
+) -> tuple[str, ...]:
+    """Return the services that the repair of one difference interrupts."""
+    if difference.action not in ("restart", "recreate"):
+        return ()
+    struck = users(difference.name, desired, observed) if difference.scope == "network" else [difference.name]
+    struck = [name for name in struck if observed.get(name)]
+    more = followers(struck, desired, observed) if difference.action == "recreate" else []
+    return tuple(sorted({*struck, *(one.service for one in more)}))
 
 
 def recovering(differences: Iterable[Difference], desired: Mapping[str, Desired]) -> set[str]:

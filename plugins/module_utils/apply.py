@@ -17,6 +17,7 @@ from . import (
     audit,
     credentials,
     gate,
+    image_files,
     images,
     lock,
     postgres,
@@ -69,6 +70,8 @@ class Result:
     gate: dict[str, Any] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
     deferred: list[dict[str, Any]] = field(default_factory=list)
+    reported: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     returned_to: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -136,13 +139,13 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
         _preflight(run, seen)
         found = list(seen.differences)
         result.pending = [_costed(one, run) for one in seen.actions.values()]
-        result.deferred = [one.to_json() for one in seen.waits]
+        _tell(result, seen)
     else:
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
     result.differences = [one.to_json() for one in (*files, *made, *found)]
     kept = _keep_up(run, check=True)
-    result.changed = bool(result.differences or kept)
+    result.changed = bool(_repaired(result) or kept)
     return result
 
 
@@ -164,7 +167,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     written += [str(PROGRAM)] if program.install(check=False) else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = run.look(model, secrets.digests, secrets.digests)
-    result.deferred = [one.to_json() for one in seen.waits]
+    _tell(result, seen)
     files = [_file(payload, path) for path in written]
     made = [_secret(payload, change) for change in secrets.changes]
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
@@ -184,11 +187,27 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     kept = _keep_up(run, check=False)
     marked = release.mark_good(paths, payload, actor.survey.images)
     _remember(run)
+    image_files.remember(docker, paths, [one for ones in actor.now().values() for one in ones[:1]])
     release.prune(paths, {result.release, *([good] if good else [])})
     did = [one for one in result.actions if one["action"] != "wait"]
-    result.changed = bool(result.differences or did or prepared or moved or kept or marked)
+    result.changed = bool(_repaired(result) or did or prepared or moved or kept or marked)
     _audit(run, "done")
     return result
+
+
+def _tell(result: Result, seen: survey.Survey) -> None:
+    """Note what waits, what the policy only reports, and what nobody but a person may put right."""
+    result.deferred = [one.to_json() for one in seen.waits]
+    result.reported = [one.to_json() for one in seen.reported]
+    by_hand = [one for one in seen.differences if one.action == "none"]
+    result.warnings = [
+        *seen.expired,
+        *(f"{one.scope} {one.name}: {one.facet} differs: {one.reason}" for one in by_hand),
+    ]
+
+
+def _repaired(result: Result) -> list[dict[str, Any]]:
+    return [one for one in result.differences if one["action"] != "none"]
 
 
 def _run(payload: Payload, options: Options, docker: Docker, paths: StackPaths) -> _Run:
@@ -366,8 +385,10 @@ def _secret(payload: Payload, change: str) -> Difference:
 
 
 def _audit(run: _Run, outcome: str) -> None:
+    """Write down each difference with what it was, what it is now, what was done for it, and with which result."""
     result = run.result
-    common = {"stack": run.payload["stack"], "release": result.release, "result": outcome}
+    common = {"stack": run.payload["stack"], "release": result.release}
+    did = {one["service"]: one["action"] for one in result.actions if one["action"] not in ("wait", "ensure", "dump")}
     changes = [
         {
             **common,
@@ -376,8 +397,10 @@ def _audit(run: _Run, outcome: str) -> None:
             "facet": one["facet"],
             "before": one["actual"],
             "after": one["desired"],
-            "action": one["action"],
+            "action": one["action"] if one["scope"] != "service" else did.get(one["name"], one["action"]),
+            "result": "told" if one["action"] == "none" else outcome,
         }
         for one in result.differences
     ]
-    audit.append(run.paths.audit, [*changes, *({**common, **one} for one in result.actions)])
+    actions = [{**common, "result": outcome, **one} for one in result.actions]
+    audit.append(run.paths.audit, [*changes, *actions])

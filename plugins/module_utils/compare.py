@@ -79,34 +79,6 @@ def compare_service(stack: str, desired: Desired, observed: Observed, one_shot: 
     return [*found, *_doing(stack, desired.name, observed, one_shot)]
 
 
-def compare_networks(stack: str, model: Mapping[str, Any], networks: Iterable[Mapping[str, Any]]) -> list[Difference]:
-    """Return networks of the project that exist but are not as the model says. A missing one Compose just makes."""
-    live = {network["Name"]: network for network in networks}
-    found = []
-    for key, options in sorted((model.get("networks") or {}).items()):
-        wanted = options or {}
-        network = live.get(wanted.get("name", key))
-        if network is None or wanted.get("external"):
-            continue
-        pairs = (
-            ("internal", bool(wanted.get("internal")), bool(network.get("Internal"))),
-            ("driver", wanted.get("driver") or "bridge", network.get("Driver")),
-            ("ipv6", bool(wanted.get("enable_ipv6")), bool(network.get("EnableIPv6"))),
-            (
-                "options",
-                dict(wanted.get("driver_opts") or {}),
-                _named(network.get("Options"), wanted.get("driver_opts")),
-            ),
-            ("subnets", *_subnets(wanted, network)),
-        )
-        found += [
-            Difference(stack, "network", network["Name"], facet, desired, actual, "recreate")
-            for facet, desired, actual in pairs
-            if desired != actual
-        ]
-    return found
-
-
 def _doing(stack: str, name: str, observed: Observed, one_shot: bool) -> list[Difference]:
     state = observed.state
     if one_shot and (state == "running" or (state == "exited" and observed.exit_code == 0)):
@@ -117,17 +89,3 @@ def _doing(stack: str, name: str, observed: Observed, one_shot: bool) -> list[Di
     if observed.health == "unhealthy":
         return [Difference(stack, "service", name, HEALTH, "healthy", "unhealthy", "restart")]
     return []
-
-
-def _named(actual: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (actual or {}).items() if key in (wanted or {})}
-
-
-def _subnets(wanted: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Only of the families that the plan names: the engine picks the other one's subnet itself."""
-    desired = sorted(
-        str(pool["subnet"]) for pool in (wanted.get("ipam") or {}).get("config") or [] if pool.get("subnet")
-    )
-    live = sorted(str(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
-    named = {":" in subnet for subnet in desired}
-    return desired, [subnet for subnet in live if (":" in subnet) in named]

@@ -130,6 +130,20 @@ class Docker:
     def volumes(self) -> Many:
         return list(self.call("GET", "/volumes").get("Volumes") or [])
 
+    def changes(self, identifier: str) -> Many:
+        """Return what a container's files differ in from its image: ``[{"Path", "Kind": 0|1|2}]``; none if gone."""
+        return list(self._or_none(f"/containers/{quote(identifier)}/changes") or [])
+
+    def execs(self, identifier: str) -> dict[int, Lines]:
+        """Return what runs in a container by exec: ``{pid on the host: command}``."""
+        found: dict[int, Lines] = {}
+        for one in (self.inspect(identifier) or {}).get("ExecIDs") or []:
+            shown = self._or_none(f"/exec/{quote(one)}/json")
+            if shown and shown.get("Running") and shown.get("Pid"):
+                process = shown["ProcessConfig"]
+                found[int(shown["Pid"])] = [process["entrypoint"], *(process.get("arguments") or [])]
+        return found
+
     def stats(self, identifier: str) -> Json:
         """Return one sample of a container's use, without the second that the engine waits for a cpu rate."""
         return self.call("GET", f"/containers/{quote(identifier)}/stats", {"stream": 0, "one-shot": 1})
@@ -169,6 +183,14 @@ class Docker:
 
     def remove_network(self, identifier: str) -> None:
         self.call("DELETE", f"/networks/{quote(identifier)}")
+
+    def disconnect(self, network: str, container: str) -> None:
+        """Take a container off a network, by their IDs or names. One that is not on it any more is no error."""
+        try:
+            self.call("POST", f"/networks/{quote(network)}/disconnect", body={"Container": container, "Force": True})
+        except DockerError as error:
+            if error.status != 404 and "is not connected" not in error.what:
+                raise
 
     def update(self, identifier: str, resources: Mapping[str, Any]) -> None:
         """Change limits or the restart policy of a live container; keys as in the API's ``UpdateConfig``."""

@@ -50,6 +50,11 @@ class View:
         """Return the networks that are labelled as a Compose project's."""
         return [one for one in self.networks if (one.get("Labels") or {}).get(_PROJECT) == project]
 
+    @property
+    def pids(self) -> list[int]:
+        """The first processes of all containers that run, as numbered on the host."""
+        return [pid for one in self.containers if (pid := int(one["State"].get("Pid") or 0))]
+
     def image(self, reference: str) -> Mapping[str, Any] | None:
         """Return the local image that ``reference`` (a name, or an ID) resolves to, or None."""
         if reference not in self._images:

@@ -54,6 +54,17 @@ def held(path: Path, brief: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+def is_held_by_another(path: Path, root: str = "/") -> bool:
+    """Return whether another process holds ``path``, without touching it (proc_locks(5))."""
+    try:
+        inode = path.stat().st_ino
+        lines = (Path(root) / "proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    held = (line.split() for line in lines if " FLOCK " in line and "->" not in line)
+    return any(int(words[5].rpartition(":")[2]) == inode and int(words[4]) != os.getpid() for words in held)
+
+
 def now() -> str:
     """Return the time as in all of batten's records: UTC, whole seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

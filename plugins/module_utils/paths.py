@@ -83,6 +83,11 @@ class StackPaths:
         return self.state / "model.json"
 
     @property
+    def image_files(self) -> Path:
+        """``{CONTAINER: [PATH]}``: what each had written over its image when it was healthy first."""
+        return self.state / "image-files.json"
+
+    @property
     def put_off(self) -> Path:
         """Names of the services with data that the last run was told not to make anew."""
         return self.state / "put-off.json"

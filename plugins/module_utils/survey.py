@@ -5,13 +5,29 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import atomic, cgroups, compare, desired, observed, release, waiting
-from .actions import Action, decide
+from . import (
+    atomic,
+    cgroups,
+    compare,
+    compare_networks,
+    compare_volumes,
+    desired,
+    image_files,
+    kernel,
+    lock,
+    observed,
+    policy,
+    processes,
+    release,
+    waiting,
+)
+from .actions import Action, decide, interrupted
 from .compose import Compose
 from .desired import Desired, Engine
 from .engine_view import View
@@ -26,7 +42,12 @@ _MARK = "batten-digest-of-"
 
 @dataclass(frozen=True)
 class Survey:
-    """What :func:`look` found. ``ends`` are the one-shot services, ``waits`` what need not happen now."""
+    """What :func:`look` found. ``ends`` are the one-shot services, ``waits`` what need not happen now.
+
+    ``differences`` are repaired, but for those of action none; by the plan's policy ``reported`` are only told and
+    ``ignored`` left out, and ``expired`` are rules of it that hold no more. ``networks`` are this stack's,
+    ``strangers`` the containers on each, by its name, that are not.
+    """
 
     model: Mapping[str, Any]
     desired: Mapping[str, Desired]
@@ -36,6 +57,11 @@ class Survey:
     actions: Mapping[str, Action]
     ends: frozenset[str]
     waits: Sequence[Wait] = ()
+    reported: Sequence[compare.Difference] = ()
+    ignored: Sequence[compare.Difference] = ()
+    expired: Sequence[str] = ()
+    strangers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    view: View | None = None
 
     @property
     def missing_images(self) -> list[str]:
@@ -117,26 +143,98 @@ def look(
     images = {reference: image for reference in references if (image := view.image(reference))}
     wanted = desired.services(project, model, images, engine)
     there = observed.by_service(view.containers_of(project))
-    networks = view.networks_of(project)
+    networks = compare_networks.ours(model, project, view.networks)
     ends = desired.one_shots(model)
     planned, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
+    before = atomic.read_json(paths.plan, {}).get("services") or {}
     peaks = {
-        name: cgroups.peak_memory(there[name][0].pid)
+        name: _needed(there[name][0], _same_memory(planned.get(name), before.get(name)))
         for name, one in wanted.items()
         if name in there and waiting.falls(one, there[name][0])
     }
     wanted, waits = waiting.hold(wanted, there, planned, peaks, seconds)
     found = [
-        *compare.compare_networks(stack, model, networks),
+        *compare_networks.compare_networks(stack, project, model, view.networks, view.containers),
+        *compare_volumes.compare_volumes(stack, project, model, view.volumes, there),
         *compare.compare(stack, wanted, there, ends),
+        *_beneath(stack, view, paths, wanted, there),
         *_unloaded(stack, paths, payload, there, digests),
         *_stale_files(stack, paths, wanted, there),
     ]
-    found, late = waiting.put_off(found, wanted, there, peaks, put_off, seconds)
+    rules, today = payload["plan"].get("drift") or (), datetime.now(timezone.utc).date()
+    divided = policy.divide(found, rules, today)
+    found, late = waiting.put_off(divided.repair, wanted, there, peaks, put_off, seconds)
     actions = decide(found, wanted, there)
     made = {name for name, action in actions.items() if action.action in ("create", "recreate")}
     waits = [one for one in [*waits, *late] if one.service not in made]  # a new container has it all
-    return Survey(model, wanted, there, networks, found, actions, frozenset(ends), waits)
+
+    def costed(differences: Iterable[compare.Difference]) -> list[compare.Difference]:
+        return [_costed(one, wanted, there, seconds) for one in differences]
+
+    return Survey(
+        model,
+        wanted,
+        there,
+        networks,
+        costed(found),
+        actions,
+        frozenset(ends),
+        waits,
+        costed(divided.report),
+        divided.ignored,
+        policy.expired(rules, today),
+        {
+            network["Name"]: [str(one["Id"]) for one in compare_networks.foreign(network, project, view.containers)]
+            for network in networks
+        },
+        view,
+    )
+
+
+def _beneath(
+    stack: str,
+    view: View,
+    paths: StackPaths,
+    wanted: Mapping[str, Desired],
+    there: Mapping[str, Sequence[Observed]],
+) -> list[compare.Difference]:
+    """What Docker does not tell of the containers that run: what the kernel holds, who is in them, written files.
+
+    Who is in them is not judged while another run holds the stack: it may be that run.
+    """
+    found: list[compare.Difference] = []
+    running = {name: there[name][0] for name in wanted if name in there and there[name][0].pid}
+    own = image_files.known(paths)
+    everyone = {} if lock.is_held_by_another(paths.lock) else processes.by_namespace()
+    for name, live in running.items():
+        found += kernel.compare_service(stack, wanted[name], live)
+        found += processes.compare_service(stack, wanted[name], live, everyone, view.pids, view.docker.execs)
+        if live.id in own:
+            found += image_files.compare_service(stack, name, live, view.docker.changes(live.id), own[live.id])
+    return found
+
+
+def _needed(live: Observed, is_drift: bool) -> int | None:
+    """Return the bytes that a lower limit must leave room for: the most that was ever used; where the limit only goes
+    back to what was planned all along, what the kernel cannot take away now."""
+    groups = cgroups.Groups(live.pid)
+    figures = [one for one in (groups.peak(), groups.unreclaimable() if is_drift else None) if one is not None]
+    return min(figures, default=None)
+
+
+def _same_memory(planned: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> bool:
+    return bool(planned and before and planned.get("memory_bytes") == before.get("memory_bytes"))
+
+
+def _costed(
+    difference: compare.Difference,
+    wanted: Mapping[str, Desired],
+    there: Mapping[str, Sequence[Observed]],
+    seconds: Mapping[str, float],
+) -> compare.Difference:
+    restarts = interrupted(difference, wanted, there)
+    took = [seconds[name] for name in restarts if name in seconds]
+    return replace(difference, restarts=restarts, seconds=max(took, default=None))
 
 
 def from_plan(payload: Payload) -> list[compare.Difference]:

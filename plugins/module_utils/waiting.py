@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .actions import users
 from .compare import PRESENCE, Difference
 from .desired import Desired
 from .facet import RECREATE
@@ -125,11 +126,7 @@ def _users(
 ) -> set[str]:
     if difference.scope != "network":
         return {difference.name}
-    return {
-        name
-        for name, containers in observed.items()
-        if name in desired and difference.name in {*desired[name].networks, *containers[0].networks}
-    }
+    return set(users(difference.name, desired, observed))
 
 
 def _running_with(accepted: Iterable[Mapping[str, Any]], desired: Desired, live: Observed) -> Mapping[str, Any] | None:

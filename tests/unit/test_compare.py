@@ -198,27 +198,5 @@ def test_who_depends_with_restart_follows_a_recreation_and_nobody_else() -> None
     assert acts == {"db": "recreate", "api": "restart"}
 
 
-def test_networks() -> None:
-    assert compare.compare_networks("stk", RECORDED["model"], RECORDED["networks"]) == []
-    opened = copy.deepcopy(RECORDED["networks"])
-    opened[0]["Internal"] = False
-    found = compare.compare_networks("stk", RECORDED["model"], opened)
-    assert [(one.scope, one.name, one.facet) for one in found] == [("network", "stk_data", "internal")]
-    wanted, there, _ = look()
-    assert {name: one.action for name, one in actions.decide(found, wanted, there).items()} == dict.fromkeys(
-        ["api", "db", "once"], "recreate"
-    )
-
-
 def test_order_of_start() -> None:
     assert desired.layers(RECORDED["model"]) == [["db"], ["once"], ["api"]]
-
-
-def test_a_subnet_is_compared_only_with_those_of_its_family() -> None:
-    """The plan names the IPv6 subnet of a network and leaves the IPv4 one to the engine."""
-    model = {"networks": {"edge": {"name": "app_edge", "ipam": {"config": [{"subnet": "fd00::/64"}]}}}}
-    live = {"Name": "app_edge", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}}
-    mixed = {**live, "IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Subnet": "172.30.0.0/24"}]}}
-    assert compare.compare_networks("app", model, [mixed]) == []
-    found = compare.compare_networks("app", model, [live])
-    assert [(one.facet, one.desired, one.actual) for one in found] == [("subnets", ["fd00::/64"], [])]

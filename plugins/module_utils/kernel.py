@@ -1,0 +1,144 @@
+"""What Docker cannot tell: what the kernel enforces on a container's first process, beside what was planned.
+
+A limit is compared here only where the engine itself says that it is as planned; else it is a facet of the container.
+Of privileges only more than planned is a difference: a program may always give up what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .cgroups import Groups
+from .compare import Difference
+from .desired import Desired
+from .facet import RECREATE, UPDATE
+from .facets_isolation import apparmor_profile
+from .facets_limits import cpus, memory, memory_swap, pids
+from .observed import Observed
+
+RESTART = "restart"
+LIMITS = ("cgroup_memory", "cgroup_memory_swap", "cgroup_cpus", "cgroup_cpu_shares", "cgroup_pids")
+_PAGE = 4096
+_HUNDREDTH = 0.011  # systemd keeps a quota in steps of 1 % of a processor (runc, libcontainer/cgroups/systemd)
+
+# What a container has without a word (moby daemon/pkg/oci/caps/defaults.go), the same in engines 25 to 29.
+_DEFAULT_TEXT = """
+    CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
+    AUDIT_WRITE
+"""
+# In the order of their numbers in linux/capability.h.
+_NAMES_TEXT = """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
+    NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
+    SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
+    MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+_DEFAULT, _NAMES = frozenset(_DEFAULT_TEXT.split()), tuple(_NAMES_TEXT.split())
+
+
+def compare_service(stack: str, desired: Desired, observed: Observed, root: str = "/") -> list[Difference]:
+    """Return the differences of one running container. One that ended meanwhile has none."""
+    if not observed.pid:
+        return []
+    found = [*_limits(desired, observed, root), *_privileges(desired, observed, root)]
+    return [
+        Difference(stack, "service", desired.name, facet, wanted, actual, action)
+        for facet, wanted, actual, action in found
+    ]
+
+
+def main_processes(observed: Observed, root: str = "/") -> list[int]:
+    """Return a container's first process and, where an init starts it, the one that the init started first."""
+    pid = observed.pid
+    if not observed.host.get("Init"):
+        return [pid]
+    children = _read(root, f"{pid}/task/{pid}/children").split()
+    return [pid, *map(int, children[:1])]
+
+
+def _limits(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[str, Any, Any, str]]:
+    """A limit that is to be none goes with a restart, which makes the groups anew; any other is set again live."""
+    groups = Groups(observed.pid, root)
+    shares = int(desired.service.get("cpu_shares") or 0)
+    there = int(observed.host.get("CpuShares") or 0)
+    pairs: tuple[tuple[str, tuple[Any, Any], Any], ...] = (
+        ("cgroup_memory", memory(desired, observed), groups.memory()),
+        ("cgroup_memory_swap", memory_swap(desired, observed), groups.memory_swap()),
+        ("cgroup_cpus", cpus(desired, observed), groups.cpus()),
+        ("cgroup_cpu_shares", (shares, there) if shares else (None, None), groups.cpu_shares(shares)),
+        ("cgroup_pids", pids(desired, observed), groups.pids()),
+    )
+    quota = observed.host.get("CpuQuota") or 0
+    for facet, (wanted, said), actual in pairs:
+        if wanted is None or actual is None or wanted != said or (facet == "cgroup_cpus" and quota):
+            continue
+        expected = 0 if facet == "cgroup_memory_swap" and wanted == -1 else wanted
+        if not _same(facet, expected, actual):
+            yield facet, wanted, actual, UPDATE if wanted else RESTART
+
+
+def _same(facet: str, wanted: Any, actual: Any) -> bool:
+    if facet == "cgroup_cpus":
+        return bool(wanted) == bool(actual) and abs(wanted - actual) < _HUNDREDTH
+    return bool(wanted // _PAGE == actual // _PAGE) if facet.startswith("cgroup_memory") else bool(wanted == actual)
+
+
+def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[str, Any, Any, str]]:
+    service, pid = desired.service, observed.pid
+    options = {str(one).replace("=", ":", 1) for one in service.get("security_opt") or []}
+    score = int(service.get("oom_score_adj") or 0)
+    if score == int(observed.host.get("OomScoreAdj") or 0):
+        for process in main_processes(observed, root):
+            live = _read(root, f"{process}/oom_score_adj").strip()
+            if live and int(live) != score:
+                yield "oom_score_adj_live", score, int(live), UPDATE
+                break
+    status = _status(_read(root, f"{pid}/status"))
+    if not status or service.get("privileged"):
+        return
+    allowed = _allowed(service)
+    if allowed is not None:
+        surplus = int(status.get("CapBnd", "0"), 16) & ~allowed
+        if surplus:
+            yield "capabilities_live", _named(allowed), _named(surplus | allowed), RECREATE
+    if desired.engine.seccomp and "seccomp:unconfined" not in options and status.get("Seccomp") == "0":
+        yield "seccomp_live", "filtered", "none", RECREATE
+    asked = {"no-new-privileges", "no-new-privileges:true"} & options
+    refused = "no-new-privileges:false" in options
+    if (asked or (desired.engine.no_new_privileges and not refused)) and status.get("NoNewPrivs") == "0":
+        yield "no_new_privileges_live", True, False, RECREATE
+    if desired.engine.apparmor:
+        wanted = apparmor_profile(desired)
+        actual = (_read(root, f"{pid}/attr/apparmor/current") or _read(root, f"{pid}/attr/current")).strip(" \n\0")
+        if wanted != "unconfined" and actual and actual not in (wanted, f"{wanted} (enforce)"):
+            yield "apparmor_live", wanted, actual, RECREATE
+
+
+def _allowed(service: Mapping[str, Any]) -> int | None:
+    """Return the capabilities that a service may have, as a mask; None for all."""
+    added, dropped = (
+        {str(one).upper().removeprefix("CAP_") for one in service.get(key) or []} for key in ("cap_add", "cap_drop")
+    )
+    if "ALL" in added:
+        return None
+    names = added if "ALL" in dropped else (_DEFAULT - dropped) | added
+    return sum(1 << number for number, name in enumerate(_NAMES) if name in names)
+
+
+def _named(mask: int) -> list[str]:
+    known = [name for number, name in enumerate(_NAMES) if mask >> number & 1]
+    return known + [str(number) for number in range(len(_NAMES), 64) if mask >> number & 1]
+
+
+def _status(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _read(root: str, path: str) -> str:
+    try:
+        return (Path(root) / "proc" / path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,88 @@
+"""Who is in a container: its own processes, health checks, and who came later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import processes
+from ansible_collections.batten.core.plugins.module_utils.desired import Desired, Engine
+from ansible_collections.batten.core.plugins.module_utils.observed import Observed
+
+CHECK = ["pg_isready", "-h", "127.0.0.1"]
+OWN = [(733, 710, 999, "docker-init"), (740, 733, 999, "postgres"), (741, 740, 999, "postgres")]
+
+
+def host(root: Path, entries: list[tuple[int, int, int, str]]) -> str:
+    for pid, parent, uid, name in [(1, 0, 0, "systemd"), *entries]:
+        place = root / f"proc/{pid}"
+        (place / "ns").mkdir(parents=True)
+        (place / "ns/pid").symlink_to("pid:[1]" if pid == 1 else "pid:[4026534581]")
+        (place / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        (place / "uid_map").write_text("         0          0 4294967295\n")
+    return str(root)
+
+
+def look(
+    root: str, execs: dict[int, list[str]] | None = None, service: dict[str, Any] | None = None, firsts: Any = (733,)
+) -> list[tuple[Any, str]]:
+    check = {"user": "999:999", "healthcheck": {"test": ["CMD", *CHECK]}}
+    desired = Desired("shop", "db", {**check, **(service or {})}, {}, {}, Engine())
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}})
+    everyone = processes.by_namespace(root)
+    found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: execs or {}, root)
+    return [(one.actual, one.action) for one in found]
+
+
+def test_a_service_and_its_children_are_its_own(tmp_path: Path) -> None:
+    assert look(host(tmp_path, OWN)) == []
+
+
+def test_what_was_left_running_by_exec_is_found_and_ended_without_a_restart(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 0, "sleep"), (901, 900, 0, "nc")])
+    assert look(root) == [(["nc (entered)", "sleep (entered)"], "update")]
+    assert look(root, {900: ["sleep", "500"]}) == [(["nc (entered)", "sleep (entered)"], "update")]
+
+
+def test_a_health_check_with_its_children_and_what_is_being_set_up_are_not_taken_for_that(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 999, "sh"), (901, 900, 999, "psql"), (902, 710, 0, "runc:[2:INIT]")])
+    assert look(root, {900: CHECK}) == []
+
+
+def test_a_process_of_another_uid_within_the_service_is_a_reason_to_restart_it(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (742, 740, 0, "sh")])
+    assert look(root) == [(["sh (uid 0)"], "restart")]
+    assert look(root, service={"user": "0"}) == []  # it may change to any
+    assert look(root, service={"user": None}) == []
+
+
+def test_a_user_by_name_is_looked_up_in_the_container(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (742, 740, 5, "sh")])
+    (tmp_path / "proc/733/root/etc").mkdir(parents=True)
+    (tmp_path / "proc/733/root/etc/passwd").write_text("root:x:0:0::/:\npostgres:x:999:999::/:\n")
+    assert look(root, service={"user": "postgres"}) == [(["sh (uid 5)"], "restart")]
+    assert look(root, service={"user": "nobody"}) == []
+
+
+def test_uids_are_those_of_the_container_also_where_the_engine_maps_them(tmp_path: Path) -> None:
+    root = host(tmp_path, [(pid, parent, uid + 100000, name) for pid, parent, uid, name in OWN])
+    for pid, *_ in OWN:
+        (tmp_path / f"proc/{pid}/uid_map").write_text("0 100000 65536\n")
+    assert look(root) == []
+
+
+def test_another_container_in_the_same_namespace_is_no_stranger(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (950, 711, 999, "exporter")])
+    assert look(root, firsts=(733, 950)) == []
+    assert look(root) == [(["exporter (entered)"], "update")]
+
+
+@pytest.mark.parametrize("mode", ["host"])
+def test_a_container_that_shares_the_hosts_processes_is_not_judged(tmp_path: Path, mode: str) -> None:
+    root = host(tmp_path, [*OWN, (900, 1, 0, "sleep")])
+    desired = Desired("shop", "db", {"user": "999"}, {}, {}, Engine())
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {"PidMode": mode}})
+    everyone = processes.by_namespace(root)
+    assert processes.compare_service("shop", desired, observed, everyone, (), lambda _: {}, root) == []
