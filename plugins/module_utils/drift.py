@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from .compare import Difference
 from .docker_api import Docker
 from .engine_view import View
 from .errors import BattenError
-from .facets import RECREATE
 from .paths import StackPaths
 
 _INFISICAL = "infisical"
@@ -139,7 +138,7 @@ def _stack(report: Report, view: View | None, paths: StackPaths) -> None:
         if view is not None:
             model = survey.with_digests(model_cache.merged(paths, payload), digests)
             seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
-            _add(report, _costed(seen, paths), rules)
+            _add(report, [*seen.differences, *seen.reported, *seen.ignored], rules)
             report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
 
 
@@ -157,17 +156,6 @@ def _release(paths: StackPaths) -> dict[str, Any]:
 def _put_off(paths: StackPaths, payload: Mapping[str, Any]) -> list[str]:
     stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
     return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
-
-
-def _costed(seen: survey.Survey, paths: StackPaths) -> list[Difference]:
-    """Return the differences, each with the seconds that its action took last time and the services it interrupts."""
-    took: dict[str, float] = atomic.read_json(paths.costs, {})
-    return [
-        replace(one, restarts=(one.name,), seconds=took.get(one.name) if one.action == RECREATE else None)
-        if one.scope == "service" and one.action in (RECREATE, "restart") and not one.restarts
-        else one
-        for one in seen.differences
-    ]
 
 
 def _add(report: Report, differences: Sequence[Difference], rules: Sequence[policy.Rule]) -> None:

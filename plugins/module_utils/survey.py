@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,8 @@ def look(
         *_unloaded(stack, paths, payload, there, digests),
         *_stale_files(stack, paths, wanted, there),
     ]
-    rules, today = payload["plan"].get("drift") or (), datetime.now(timezone.utc).date()
+    rules = payload["plan"].get("drift") or ()
+    today = date.today()  # noqa: DTZ011 - a policy ends with its last day here
     divided = policy.divide(found, rules, today)
     found, late = waiting.put_off(divided.repair, wanted, there, peaks, put_off, seconds)
     actions = decide(found, wanted, there)
