@@ -24,7 +24,7 @@ class Groups:
             inside = path.lstrip("/")
             for name in filter(None, controllers.split(",")):
                 self._controllers[name] = top / name / inside
-            if not controllers and (top / "cgroup.controllers").exists():
+            if not controllers and not self._controllers:  # a host with both has the figures in version 1, listed first
                 self.unified = top / inside
 
     def memory(self) -> int | None:

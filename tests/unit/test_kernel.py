@@ -50,7 +50,6 @@ V1 = {
     "pids/docker/x/pids.max": "512\n",
 }
 V2 = {
-    "cgroup.controllers": "cpu memory pids\n",
     "x/memory.max": f"{512 * MIB}\n",
     "x/memory.swap.max": "0\n",
     "x/memory.peak": f"{400 * MIB}\n",
