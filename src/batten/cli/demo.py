@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batten import resources
 from batten.cli import note, print_json, up
+from batten.cli.verify import write_html
 from batten.errors import BattenError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 HOST = "batten-demo"
 HTTPS_PORT = 8443
+REPORT = "demo-report.html"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,8 @@ def _remove(args: argparse.Namespace) -> int:
     from tests.rig.__main__ import down
 
     down()
+    if root := resources.checkout():
+        (root / REPORT).unlink(missing_ok=True)
     if args.json:
         print_json({"removed": True})
     return 0
@@ -78,12 +82,15 @@ def _demo(args: argparse.Namespace, root: Path) -> int:
     from batten.verify.report import text
 
     report = run_controls(inventory)
+    page = root / REPORT
+    write_html(report, page, "inventories/demo")
     if args.json:
-        print_json({"ok": True, "up": progress.summary.to_json(), "verify": report.to_json()})
+        verified = report.to_json()
+        print_json({"ok": True, "up": progress.summary.to_json(), "verify": verified, "report": str(page)})
         return report.exit_code
     print(text(report))
     print(kept(progress.summary))
-    print(guide(host.address, args.port, images.stand_ins()))
+    print(guide(host.address, args.port, images.stand_ins(), page))
     return report.exit_code
 
 
@@ -112,12 +119,13 @@ def kept(summary: Summary) -> str:
     return f"secrets   {values} values, all in Infisical beside the stack, each in memory where it is used"
 
 
-def guide(address: str, port: int, stand_ins: list[str]) -> str:
+def guide(address: str, port: int, stand_ins: list[str], report: Path) -> str:
     """Return what to open and what to try, now that the demo's host runs."""
     return "\n".join(
         [
             f"open      https://{HOST}.localhost:{port}/ (Caddy's own authority: the browser warns)",
             f"          or https://{address}/ with the name {HOST}.localhost",
+            f"read      {report.as_uri()}: what verify found, as a page for a browser or paper",
             "look at   ./batten tunnel infisical -i inventories/demo (or grafana, prometheus)",
             "          ./batten infisical admin -i inventories/demo shows the login",
             "rotate    ./batten rotate -i inventories/demo --all",

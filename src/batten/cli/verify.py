@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batten import runner
-from batten.cli import inventory_argument, print_json
+from batten.cli import inventory_argument, note, print_json
+from batten.errors import BattenError
+
+if TYPE_CHECKING:
+    from batten.verify.model import Report
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``batten verify`` takes."""
     inventory_argument(parser)
     parser.add_argument("--all", action="store_true", help="list the controls that hold as well")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page to read, print or send")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML, for CI")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,9 +29,36 @@ def run(args: argparse.Namespace) -> int:
     from batten.verify import run as run_controls
     from batten.verify.report import text
 
+    for path in filter(None, (args.html, args.junit)):
+        if not path.absolute().parent.is_dir():
+            raise BattenError("there is no such directory", str(path.parent), f"mkdir -p {path.parent}")
     report = run_controls(runner.inventory_source(args.inventory), limit=args.limit)
+    if args.html:
+        write_html(report, args.html, str(args.inventory))
+    if args.junit:
+        from batten.report.junit import junit
+
+        _write(args.junit, lambda: junit(report, inventory=str(args.inventory)))
     if args.json:
         print_json(report.to_json())
     else:
         print(text(report, every=args.all), end="")
     return report.exit_code
+
+
+def write_html(report: Report, path: Path, inventory: str) -> None:
+    """Write the report as a page, and say so on standard error.
+
+    :raises BattenError: it cannot be written there.
+    """
+    from batten.report.html import html
+
+    _write(path, lambda: html(report, inventory=inventory, version=version("batten")))
+
+
+def _write(path: Path, make: Callable[[], str]) -> None:
+    try:
+        path.write_text(make(), encoding="utf-8")
+    except OSError as error:
+        raise BattenError(f"cannot be written: {error.strerror}", str(path), "name another file") from error
+    note(f"report written to {path}")

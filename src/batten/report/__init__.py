@@ -1,4 +1,7 @@
-"""Plain text out of plans and results; colour is the CLI's business."""
+"""Text, pages and XML out of plans and results; colour is the CLI's business.
+
+``html.py`` and ``junit.py`` write verify reports; they are imported where they are asked for.
+"""
 
 from batten.report.drift import drift_text
 from batten.report.plan import budget_bar, plan_text, size, table
