@@ -306,13 +306,45 @@ def test_the_text_has_failures_first_with_evidence_and_names_stand_ins() -> None
         )
     )
     assert text.splitlines() == [
+        "1 of 3 controls fail, in 1.2 s",
         "web1: 1 fail, 1 waived, 1 hold",
         "  FAIL   daemon.icc   host      CIS 5.11: why fail",
         "  waived limits.pids  shop/api  CIS 5.11: why waived",
         "note: a note",
         "stand-ins, a server with its documented endpoints only: grafana/loki:3 (loki)",
-        "1 of 3 controls fail, in 1.2 s",
     ]
+
+
+def test_several_hosts_are_summed_up_before_their_details() -> None:
+    controls = (
+        *(dataclasses.replace(control("pass"), host=f"web{number}") for number in range(1, 4)),
+        dataclasses.replace(control("fail"), host="web2"),
+    )
+    text = report.text(Report(controls, ({"host": "web9", "what": "gone", "fix": "ping it"},)))
+    assert text.splitlines() == [
+        "1 host could not be judged, 1 control failed, in 0.0 s",
+        "  web1  1 hold",
+        "  web2  1 fail, 1 hold",
+        "  web3  1 hold",
+        "  web9  not judged",
+        "ERROR web9: gone",
+        "  fix: ping it",
+        "web2: 1 fail, 1 hold",
+        "  FAIL   limits.memory  shop/api  CIS 5.11: why fail",
+    ]
+
+
+def test_evidence_does_not_steer_the_terminal() -> None:
+    forged = dataclasses.replace(control("fail"), evidence="\x1b[2Jall hold\r\n")
+    assert "CIS 5.11: \ufffd[2Jall hold\ufffd\ufffd" in report.text(Report((forged,)))
+
+
+def test_a_narrow_terminal_gets_the_evidence_below_and_no_word_is_broken() -> None:
+    long = dataclasses.replace(control("fail"), evidence="memory is 2147483648 " * 4 + "x" * 60)
+    lines = report.text(Report((long,)), width=40).splitlines()
+    assert lines[2:4] == ["  FAIL   limits.memory  shop/api", "         CIS 5.11: memory is 2147483648"]
+    assert lines[-1].strip() == "x" * 60
+    assert all(len(line) <= 40 for line in lines[:-1])
 
 
 def test_every_control_can_be_listed() -> None:

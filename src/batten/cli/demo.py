@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batten import resources
 from batten.cli import note, print_json, up
-from batten.cli.verify import write_html
+from batten.cli.verify import terminal_width, write_html
 from batten.errors import BattenError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _demo(args: argparse.Namespace, root: Path) -> int:
         verified = report.to_json()
         print_json({"ok": True, "up": progress.summary.to_json(), "verify": verified, "report": str(page)})
         return report.exit_code
-    print(text(report))
+    print(text(report, width=terminal_width()))
     print(kept(progress.summary))
     print(guide(host.address, args.port, images.stand_ins(), page))
     return report.exit_code

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -42,8 +44,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report.to_json())
     else:
-        print(text(report, every=args.all), end="")
+        print(text(report, every=args.all, width=terminal_width()), end="")
     return report.exit_code
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal, None where standard output is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write_html(report: Report, path: Path, inventory: str) -> None:

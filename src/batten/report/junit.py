@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from batten.report.remedies import remedy
 
@@ -28,24 +28,24 @@ def junit(report: Report, *, inventory: str = "") -> str:
     for control in report.controls:
         by_host.setdefault(control.host, []).append(control)
     suites = [_suite(name, by_host[name], errors.get(name), report, inventory) for name in sorted(by_host)]
-    root = ElementTree.Element("testsuites", name="batten verify", time=f"{report.seconds:.3f}")
+    root = ET.Element("testsuites", name="batten verify", time=f"{report.seconds:.3f}")
     for total in ("tests", "failures", "errors"):
         root.set(total, str(sum(int(suite.attrib[total]) for suite in suites)))
     root.extend(suites)
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _suite(
     host: str, controls: Iterable[Control], error: Mapping[str, str] | None, report: Report, inventory: str
-) -> ElementTree.Element:
+) -> ET.Element:
     cases = [_case(control, inventory) for control in controls]
     if error:
-        case = ElementTree.Element("testcase", classname=_fit(host), name="the host can be judged", time="0")
+        case = ET.Element("testcase", classname=_fit(host), name="the host can be judged", time="0")
         _say(case, "error", error["what"], error["fix"])
         cases.append(case)
     counts = {kind: sum(case.find(kind) is not None for case in cases) for kind in ("failure", "error", "skipped")}
-    suite = ElementTree.Element(
+    suite = ET.Element(
         "testsuite",
         name=_fit(host),
         tests=str(len(cases)),
@@ -59,9 +59,9 @@ def _suite(
     return suite
 
 
-def _case(control: Control, inventory: str) -> ElementTree.Element:
+def _case(control: Control, inventory: str) -> ET.Element:
     where = ".".join(part for part in (control.host, control.stack, control.service) if part)
-    case = ElementTree.Element("testcase", classname=_fit(where), name=_fit(f"{control.id}: {control.title}"), time="0")
+    case = ET.Element("testcase", classname=_fit(where), name=_fit(f"{control.id}: {control.title}"), time="0")
     if control.status == "fail":
         cis = f"CIS Docker Benchmark 1.6, {control.cis}" if control.cis else ""
         _say(case, "failure", control.evidence, "\n".join(filter(None, (*remedy(control.id, inventory), cis))))
@@ -70,8 +70,8 @@ def _case(control: Control, inventory: str) -> ElementTree.Element:
     return case
 
 
-def _say(case: ElementTree.Element, kind: str, message: str, text: str = "") -> None:
-    said = ElementTree.SubElement(case, kind, message=_fit(message))
+def _say(case: ET.Element, kind: str, message: str, text: str = "") -> None:
+    said = ET.SubElement(case, kind, message=_fit(message))
     said.text = _fit(text) or None
 
 

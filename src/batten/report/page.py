@@ -237,7 +237,10 @@ def _verdict(report: Report, tally: Tally) -> tuple[str, str, str]:
     if tally.failed:
         verb = "fails" if tally.failed == 1 else "fail"
         return "fail", f"{tally.failed} of {plural(tally.judged, 'control')} {verb}", "; ".join(others)
-    return "pass", f"{'All ' if tally.held > 1 else ''}{plural(tally.held, 'control')} hold", "; ".join(others)
+    if not tally.held:
+        return "pass", "Every failure is waived", "; ".join(others)
+    said = f"All {tally.held} controls hold" if tally.held > 1 else "1 control holds"
+    return "pass", said, "; ".join(others)
 
 
 def _scope(report: Report, hosts: Sequence[Host]) -> str:
