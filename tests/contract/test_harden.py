@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from batten import compose
 from batten.cli import main
 from batten.errors import BattenError
-from batten.harden import credentials_of, harden, save
+from batten.harden import credentials_of, harden, lost, save
 from batten.harden.stack import check
 from batten.plan.model import Capacity
 from batten.plan.settings import StackSettings
@@ -450,3 +450,98 @@ def test_a_variable_that_the_definition_takes_away_is_gone_in_either_form(enviro
     merged = compose.read([tmp_path / "compose.yaml"], (), [tmp_path / "release" / name for name in names]).services
     assert merged["app"]["environment"].get("TOKEN") is None
     assert merged["app"]["environment"]["COLOUR"] == "blue"
+
+
+DEPLOYED = """
+services:
+  web:
+    image: nginx:1.27
+    network_mode: host
+    volumes: [/anonymous, "./static:/usr/share/nginx/html:ro", {type: tmpfs, target: /scratch}]
+    tmpfs: [/run/x]
+    security_opt: [label=disable]
+  db:
+    image: mirror.example.org/hub/library/postgres:16
+    user: "0"
+    healthcheck: {test: [CMD, "true"], interval: 3s}
+    cap_add: [SYS_NICE]
+    networks: {back: {aliases: [dbx]}}
+    ports: ["5432:5432"]
+    mem_limit: 700m
+    memswap_limit: 1g
+    restart: always
+    volumes: ["./data:/var/lib/postgresql/data"]
+  cache:
+    image: example.org/shop/cache:1
+    command: [redis-server, --appendonly, "yes"]
+    networks: [back]
+  app:
+    image: example.org/shop/app:1
+    networks: [back, outer]
+    depends_on: {db: {condition: service_healthy, restart: true}}
+    ports: ["8080:80", "127.0.0.1:9000:9000", "53:53/udp"]
+networks: {back: {}, outer: {external: true}}
+"""
+
+
+def deployed_as_hardened(place: Path) -> tuple[Any, Any, Any]:
+    """Harden, deploy the same files with the batten.yaml that came of it; return both plans and what Compose merges."""
+    base = lay(place, {"compose.yaml": DEPLOYED, "static/index.html": "hello\n", "data/x": ""})
+    made, _ = hardened([base], place / "out")
+    variables = {"stack_name": "shop", "stack_compose_files": ["compose.yaml"], "stack_definition": "out/batten.yaml"}
+    settings = StackSettings.from_variables(variables, root=place)
+    inputs = load_inputs(settings)
+    plan, findings = plan_stack(settings, HOST, inputs=inputs)
+    payload = release(plan, settings, inputs.definition)
+    write(payload, place / "release")
+    layers = [place / "release" / layer["name"] for layer in payload["layers"]]
+    return made.stack, (plan, findings), (compose.read([base]).services, compose.read(layers[:1], (), layers[1:]))
+
+
+def test_what_is_deployed_loses_nothing_that_a_service_had(tmp_path: Path) -> None:
+    _, _, (before, after) = deployed_as_hardened(tmp_path)
+    moved = json.loads(json.dumps(dict(before)).replace(str(tmp_path), str(tmp_path / "release")))
+    assert lost.between(moved, after.services) == ()
+    assert after.services["db"]["healthcheck"] == {"test": ["CMD", "true"], "interval": "3s"}
+    assert after.services["db"]["networks"]["back"] == {"aliases": ["dbx"]}
+    assert (after.services["db"]["restart"], after.services["db"]["memswap_limit"]) == ("always", str(1024**3))
+    assert after.services["app"]["depends_on"]["db"]["restart"] is True
+    assert [port["host_ip"] for port in after.services["db"]["ports"]] == ["127.0.0.1"]
+
+
+def test_what_is_deployed_is_decided_as_by_harden(tmp_path: Path) -> None:
+    hardened_plan, (plan, findings), _ = deployed_as_hardened(tmp_path)
+    for name, one in plan.services.items():
+        other = hardened_plan.services[name]
+        assert (one.profile, one.read_only, one.healthcheck) == (other.profile, other.read_only, other.healthcheck), (
+            name
+        )
+        assert one.memory_bytes >= 128 * 1024**2
+    assert plan.services["db"].user == "0"  # the file's own: its data may be root's
+    assert plan.services["cache"].profile == "redis"  # by what it runs, and so its capabilities are known
+    assert any(one.where == "shop/db" and "does not start as" in one.what for one in findings)
+
+
+def test_the_definition_decides_over_caution(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        {"compose.yaml": "services: {db: {image: 'postgres:17', volumes: ['./data:/var/lib/postgresql/data']}}\n"},
+    )
+    variables = {"stack_name": "shop", "stack_compose_files": ["compose.yaml"]}
+
+    def planned(services: dict[str, Any]) -> Any:
+        made = StackSettings.from_variables({**variables, "stack_services": services}, root=tmp_path)
+        return plan_stack(made, HOST)[0].services["db"]
+
+    cautious = planned({})
+    assert (cautious.user, cautious.read_only) == (None, False)
+    assert planned({"db": {"user": "999:999", "read_only": True}}).user == "999:999"
+    assert planned({"db": {"profile": "postgres"}}).user == "999:999"
+    assert planned({"db": {"profile": "postgres"}}).read_only is True
+
+
+def test_a_check_that_the_file_has_stays(tmp_path: Path) -> None:
+    text = "services: {db: {image: 'postgres:17', healthcheck: {test: [CMD, 'true'], interval: 3s}}}\n"
+    base = lay(tmp_path, {"compose.yaml": text})
+    _, merged = hardened([base], tmp_path / "out")
+    assert merged["db"]["healthcheck"] == {"test": ["CMD", "true"], "interval": "3s"}

@@ -293,6 +293,23 @@ def test_unknown_software_keeps_its_user_and_root_and_is_named(tmp_path: Path) -
     assert {("s/root", "no"), ("s/own", "no"), ("s/root", "odd/thing")} <= said
 
 
+def test_unknown_images_are_known_by_what_they_run_as_by_harden(tmp_path: Path) -> None:
+    services = {
+        "cache": {"image": "example.org/shop/cache:1", "command": ["redis-server", "--appendonly", "yes"]},
+        "queue": {"image": "example.org/shop/redis:1"},
+        "app": {"image": "example.org/shop/app:1", "ports": ["8080:6379"]},
+        "fork": {"image": "bitnami/postgresql:17"},
+    }
+    made, findings = plan_stack(small(tmp_path, services), HOST)
+    assert {name: one.profile for name, one in made.services.items()} == {
+        "cache": "redis", "queue": "redis", "app": None, "fork": "postgres",
+    }  # fmt: skip
+    assert not any(one.read_only or one.user for one in made.services.values())  # laid out in a way of their own
+    told = {one.where: one.what for one in findings if "is taken for" in one.what}
+    assert told["s/cache"].endswith("because it runs redis-server --appendonly yes")
+    assert set(told) == {"s/cache", "s/queue", "s/fork"}
+
+
 def test_a_mirror_keeps_the_profile_and_the_tag_decides_the_variant(tmp_path: Path) -> None:
     services = {"db": {"image": "postgres:17"}}
     images = {"db": "registry.example:5000/team/db:17-alpine"}

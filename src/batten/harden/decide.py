@@ -261,14 +261,14 @@ def _health(facts: Profile, book: _Book) -> Profile:
     own = raw.get("healthcheck") or {}
     if own.get("test") or own.get("disable"):
         book.kept.add("healthcheck")
-        return replace(facts, healthcheck=None)
+        return replace(facts, healthcheck=None, health={})
     command = " ".join(map(str, (*(raw.get("command") or ()), *(raw.get("entrypoint") or ()))))
     if facts.healthcheck is not None and "port" not in command:
         book.change("healthcheck", f"asks {' '.join(facts.healthcheck.test[1:])[:70]}")
         return facts
     book.kept.add("healthcheck")
     book.open("healthcheck", "nothing is known to ask it: a check that the image has stays, else there is none")
-    return replace(facts, healthcheck=None)
+    return replace(facts, healthcheck=None, health={})
 
 
 def _limits(evidence: Evidence, facts: Profile, at: At, book: _Book) -> ServiceDefinition:

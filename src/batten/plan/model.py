@@ -122,6 +122,7 @@ class MemoryRequest:
 class Tuning:
     """What a container that was made for a limit of ``memory_bytes`` runs with: its tunables, and where they stand.
 
+    ``disk_bytes`` is the disk that they were made for, 0 where it was not known.
     ``environment`` holds the tuned variables alone, ``command`` is the whole command, None for the image's own.
     """
 
@@ -129,6 +130,7 @@ class Tuning:
     tunables: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] | None = None
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,10 @@ class ServicePlan:
     limits under ``deploy.resources``, and Compose refuses them in two places. ``log_driver`` is the engine's.
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
     hold the same major version. ``dump`` is the command that writes a dump to its standard output.
-    ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes``; a container
-    that still runs with one of ``accepted`` need not be made anew for them: they wait for its next recreation. So does
-    a lower limit of a database that still has one of ``accepted_limits`` (bytes) and cannot take it live.
+    ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes`` and a disk of
+    ``tuned_disk_bytes`` (0: not known, or nothing follows from it); a container that still runs with one of
+    ``accepted`` need not be made anew for them: they wait for its next recreation. So does a lower limit of a database
+    that still has one of ``accepted_limits`` (bytes) and cannot take it live.
     """
 
     name: str
@@ -198,6 +201,7 @@ class ServicePlan:
     cpu_shares: int | None = None
     memory_request: MemoryRequest | None = None
     tuned_bytes: int = 0
+    tuned_disk_bytes: int = 0
     accepted: tuple[Tuning, ...] = ()
     accepted_limits: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()
