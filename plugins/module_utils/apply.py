@@ -313,10 +313,10 @@ def _keep_up(run: _Run, check: bool) -> list[str]:
 
 def _preflight(run: _Run, seen: survey.Survey) -> None:
     coming = [run.paths.base / name for name in release.base_files(run.payload)]
+    coming += [place.path for place in _places(run) if place.mounted]
     pulls = bool(seen.missing_images)
     problems = preflight.check(run.docker, run.paths, run.payload["plan"], seen.desired, seen.observed, pulls, coming)
-    if not run.options.adopt_chown:
-        problems += adoption.foreign_owners(_places(run))
+    problems += adoption.foreign_owners(place for place in _places(run) if place.mounted or not run.options.adopt_chown)
     made = [name for name, one in seen.actions.items() if one.action in ("create", "recreate") and name in seen.desired]
     problems += probes.missing(run.docker, run.paths, seen.desired, made, look=not run.options.check)
     preflight.refuse(problems)
@@ -332,8 +332,10 @@ def _get_images(run: _Run, seen: survey.Survey) -> bool:
 
 
 def _places(run: _Run) -> list[adoption.Place]:
+    plan = run.payload["plan"]
     filling = atomic.read_json(run.paths.filling, [])
-    return adoption.places(run.payload["plan"].get("volumes") or {}, run.docker.volumes(), filling)
+    volumes = adoption.places(plan.get("volumes") or {}, run.docker.volumes(), filling)
+    return [*volumes, *adoption.binds(plan["services"], run.paths.base)]
 
 
 def _need_engine(docker: Docker) -> None:

@@ -293,6 +293,23 @@ def test_unknown_software_keeps_its_user_and_root_and_is_named(tmp_path: Path) -
     assert {("s/root", "no"), ("s/own", "no"), ("s/root", "odd/thing")} <= said
 
 
+@pytest.mark.parametrize(
+    ("mount", "found"),
+    [
+        ("./data:/var/lib/postgresql/data", ("./data",)),
+        ("/srv/pg:/var/lib/postgresql", ("/srv/pg",)),
+        ("./data:/var/lib/postgresql/data:ro", ()),
+        ("./init:/docker-entrypoint-initdb.d", ()),
+        ("./conf:/var/lib/postgresql/data/conf.d", ()),
+    ],
+)
+def test_a_mounted_data_directory_must_be_its_users(mount: str, found: tuple[str, ...], tmp_path: Path) -> None:
+    services = {"db": {"image": "postgres:17", "volumes": [mount]}}
+    assert plan_stack(small(tmp_path, services), HOST)[0].services["db"].data_binds == found
+    services["db"]["image"] = "odd/thing:1"
+    assert plan_stack(small(tmp_path, services), HOST)[0].services["db"].data_binds == ()
+
+
 def test_unknown_images_are_known_by_what_they_run_as_by_harden(tmp_path: Path) -> None:
     services = {
         "cache": {"image": "example.org/shop/cache:1", "command": ["redis-server", "--appendonly", "yes"]},

@@ -139,7 +139,8 @@ class ServicePlan:
 
     Values are literal: variables are filled in, and who writes Compose YAML turns ``$`` into ``$$``. An ``environment``
     value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps named volumes to
-    their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax. ``secrets`` names the
+    their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax; ``data_binds`` are
+    those directories of the host among them that its user must own. ``secrets`` names the
     files that appear under ``/run/secrets``; ``rotations`` maps the secrets in them to how each is rotated.
     ``migrates`` names the database that is dumped before the image changes.
     ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
@@ -189,6 +190,7 @@ class ServicePlan:
     tls: Tls | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     extra_volumes: tuple[str, ...] = ()
+    data_binds: tuple[str, ...] = ()
     reload: tuple[str, ...] | None = None
     migrates: str | None = None
     tunables: Mapping[str, str] = field(default_factory=dict)

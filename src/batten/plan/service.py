@@ -114,6 +114,7 @@ def draft(
         tls=_tls(facts, own),
         volumes={**base.volumes, **own.volumes},
         extra_volumes=_mounts(base, own),
+        data_binds=_data_binds(_mounts(base, own), facts) if uid else (),
         # What came in by the environment comes in anew with a new container alone.
         reload=None if own.secret_variables else facts.reload,
         migrates=own.migrates,
@@ -444,6 +445,20 @@ def _mounts(base: BaseService, own: ServiceDefinition) -> tuple[str, ...]:
         return own.mounts
     taken = {own.files_mount, *own.volumes.values()}
     return tuple(bind for bind in base.binds if bind.split(":")[1] not in taken)
+
+
+def _data_binds(mounts: tuple[str, ...], facts: Profile) -> tuple[str, ...]:
+    """The mounted directories of the host that hold what the software keeps: there or above it, and not read-only."""
+    kept = [item.path for item in facts.writable if not item.tmpfs_bytes]
+    found = []
+    for mount in mounts:
+        source, target, *options = mount.split(":")
+        above = target.rstrip("/")
+        if "ro" in ",".join(options).split(",") or not above or source.startswith("~"):
+            continue
+        if any(f"{path}/".startswith(f"{above}/") for path in kept):
+            found.append(source)
+    return tuple(found)
 
 
 def _covered(path: str, plan: ServicePlan) -> bool:

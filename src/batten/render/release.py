@@ -145,6 +145,8 @@ def base_files(plan: StackPlan, directory: Path) -> dict[str, str]:
             if not source.startswith("."):
                 continue
             place = (directory / source).resolve()
+            if source in service.data_binds and not place.exists():
+                continue  # the host makes it, for the service's user
             if not place.is_relative_to(directory.resolve()) or not place.exists():
                 raise BattenError(
                     f"{service.name} mounts {source}, which is not beside the base",
