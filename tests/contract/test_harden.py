@@ -545,3 +545,56 @@ def test_a_check_that_the_file_has_stays(tmp_path: Path) -> None:
     base = lay(tmp_path, {"compose.yaml": text})
     _, merged = hardened([base], tmp_path / "out")
     assert merged["db"]["healthcheck"] == {"test": ["CMD", "true"], "interval": "3s"}
+
+
+PASSWORD = "services: {db: {image: 'postgres:17', environment: {POSTGRES_PASSWORD: hunter2hunter2}}}\n"
+PLAIN = "services: {db: {image: 'postgres:17'}}\n"
+
+
+def test_a_second_run_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hardened([lay(tmp_path, {"compose.yaml": PASSWORD})], out)
+    (out / "notes.txt").write_text("mine\n")
+    assert {"batten.yaml", "compose.secrets.yaml"} <= {path.name for path in out.iterdir()}
+    hardened([lay(tmp_path, {"compose.yaml": PLAIN})], out, target="digitalocean")
+    written = ["REPORT.md", "compose.digitalocean.yaml", "compose.prod.yaml", "plan.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*written, "notes.txt"])
+    hardened([lay(tmp_path, {"compose.yaml": PLAIN})], out, target="digitalocean")
+
+
+@pytest.mark.parametrize("name", ["compose.prod.yaml", "REPORT.md", "plan.json", "batten.yaml"])
+def test_what_is_not_ours_stays(name: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PASSWORD})], HOST)
+    lay(tmp_path / "out", {name: "{}\n"})
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "{}\n"
+
+
+def test_what_a_person_changed_stays(tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN})], HOST)
+    save(made, tmp_path / "out")
+    (tmp_path / "out/REPORT.md").write_text("approved\n")
+    with pytest.raises(BattenError, match="somebody has changed"):
+        save(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("record", ["[]", '{"written": {"../victim": ""}}', '{"written": []}', "[" * 100_000])
+def test_a_record_that_somebody_made_up_leads_nowhere(record: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN, "victim": "mine\n"})], HOST)
+    lay(tmp_path / "out", {"plan.json": record})
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("name", ["compose.prod.yaml", "plan.json"])
+def test_a_link_in_the_directory_is_not_followed(name: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN, "victim": "mine\n"})], HOST)
+    save(made, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine\n"

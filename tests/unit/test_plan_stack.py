@@ -91,6 +91,15 @@ def test_on_a_droplet_the_public_addresses_of_both_families_are_found() -> None:
     assert {port.address for port in made.services["caddy"].ports} == {"8.8.4.4", "2a03:b0c0::1"}
 
 
+@pytest.mark.parametrize(
+    ("target", "path"), [("selfhosted", "/health/deep"), ("digitalocean", "/health/deep"), ("managed", "/health")]
+)
+def test_health_is_deep_where_the_database_is_a_service_of_the_stack(target: str, path: str) -> None:
+    check = plan_host([reference(target)], HOST)[0].stacks["app"].services["api"].healthcheck
+    assert check is not None
+    assert check.test[-1] == f"http://127.0.0.1:8000{path}"
+
+
 def test_credentials_of_the_base_do_not_reach_the_plan() -> None:
     made, _ = plan_stack(reference(profiles=["auth", "observability"]), HOST)
     assert "dev-" not in json.dumps(to_json(made))
