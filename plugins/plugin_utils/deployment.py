@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from batten.errors import BattenError
 from batten.fleet import Observed, observed_from, record_path
 from batten.inventory import PREFIXES, check_names, known_names
 from batten.plan.infisical import host_stacks
-from batten.plan.model import StackPlan, to_json
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs, plan_host
 from batten.render import release
@@ -67,8 +66,7 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         seen = self.module("batten.core.capacity", asked, variables)
         if seen.get("failed"):
             return seen
-        observed = observed_from(seen)
-        payload, warnings = render(settings, stacks, observed)
+        payload, warnings = render(settings, stacks, observed_from(seen))
         given = self.given(payload["secrets"]["generate"], variables)
         remember(str(variables.get("inventory_hostname", "")), seen)
         if given and not self._task.check_mode:
@@ -80,19 +78,12 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             "given": sorted(given),
         }
         arguments = {**options, "release": payload}
-        if not self._task.check_mode and moves_data(payload["plan"], observed.plans.get(settings.name)):
-            for line in costly(self.predicted(arguments, variables), payload["plan"]):
+        result = self.module("batten.core.stack", {**arguments, "ask": not self._task.check_mode}, variables)
+        if result.get("pending") and not self._task.check_mode:
+            for line in costly(result["pending"]):
                 self._display.warning(line)
-        result = self.module("batten.core.stack", arguments, variables)
+            result = self.module("batten.core.stack", arguments, variables)
         return {**result, "warnings": [*result.get("warnings", []), *warnings]}
-
-    def predicted(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """Return what the module says in check mode, which this task is not in."""
-        self._task.check_mode = True
-        try:
-            return self.module("batten.core.stack", arguments, variables)
-        finally:
-            self._task.check_mode = False
 
     def module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host; a host that gave no answer is told of in plain words."""
@@ -134,20 +125,13 @@ def render(
     return release(host.stacks[settings.name], settings, inputs[settings.name].definition), warnings
 
 
-def moves_data(plan: Mapping[str, Any], before: StackPlan | None) -> bool:
-    """Whether the plan of a service with data differs from the one that the host runs: it may be made anew."""
-    known = to_json(before)["services"] if before else {}
-    return any(one["stateful"] and name in known and one != known[name] for name, one in plan["services"].items())
-
-
-def costly(predicted: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
-    """Return a line for each recreation of a service with data that a prediction has, with what it took last time."""
+def costly(pending: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what will be interrupted, and for how long, as lines for a person."""
     return [
         f"{one['service']} will be made anew"
         + (f", which took {one['seconds']:g} s last time" if one.get("seconds") else "")
         + f": {one['why']} (--defer-stateful, or stack_defer_stateful: true, leaves it for later)"
-        for one in predicted.get("pending") or ()
-        if one["action"] == "recreate" and plan["services"].get(one["service"], {}).get("stateful")
+        for one in pending
     ]
 
 

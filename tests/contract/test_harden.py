@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -598,3 +600,95 @@ def test_a_link_in_the_directory_is_not_followed(name: str, tmp_path: Path) -> N
     with pytest.raises(BattenError, match="not of an earlier run"):
         save(made, tmp_path / "out")
     assert (tmp_path / "victim").read_text() == "mine\n"
+
+
+HOSTILE = "x\n# INJECTED\n<script>alert(1)</script>|a|b| ![i](http://example.org/i) `rm`\x1b[2J"
+
+
+def test_no_text_of_somebodys_file_is_markup_in_the_report(tmp_path: Path) -> None:
+    service = {
+        "image": f"example.org/app:1{HOSTILE}",
+        "command": [f"--token={HOSTILE}", "y"],
+        "environment": {f"{HOSTILE}_PASSWORD": "hunter2hunter2"},
+        "labels": {f"password{HOSTILE}": "hunter2hunter2"},
+        "devices": [f"/dev/{HOSTILE}:/dev/x"],
+        "user": HOSTILE,
+    }
+    base = lay(tmp_path / "a b", {"compose.yaml": json.dumps({"name": "shop", "services": {"app": service}})})
+    _, merged = hardened([base], tmp_path / "out")
+    text = (tmp_path / "out/REPORT.md").read_text()
+    assert "INJECTED" in text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings[1:] == ["## app", "## Credentials in your files", "## What else a person should know"]
+    assert not any(bad in text for bad in ("<script", "](http", "\x1b"))
+    rows = [line for line in text.splitlines() if line.startswith("| app")]
+    assert [re.sub(r"\\\|", "", row).count("|") for row in rows] == [10, 6]
+    assert f"-f '{base}'" in text
+    assert merged["app"]["user"] == HOSTILE
+    assert not merged["app"].get("privileged")
+    assert "hunter2" not in "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["1", "yes", "null", "1e3", "true", "0x1f", "a.b-c_d"])
+def test_names_that_yaml_reads_as_something_else(name: str, tmp_path: Path) -> None:
+    service = {"image": "x:1", "environment": {"no": "1", "X_TOKEN": "hunter2hunter2"}, "entrypoint": ["run"]}
+    other = {"image": "postgres:17", "depends_on": [name], "networks": {name: None}, "ports": ["5432:5432"]}
+    document = {"services": {name: service, "other": other}, "networks": {name: {}}}
+    _, merged = hardened([lay(tmp_path, {"compose.yaml": json.dumps(document)})], tmp_path / "out")
+    assert set(merged) == {name, "other"}
+    assert merged[name]["mem_limit"]
+    overlays = [tmp_path / "out" / each for each in ("compose.prod.yaml", "compose.selfhosted.yaml")]
+    secret = compose.read([tmp_path / "compose.yaml"], ("*",), [*overlays, tmp_path / "out/compose.secrets.yaml"])
+    assert set(secret.services) == {name, "other"}
+    assert "X_TOKEN" not in (secret.services[name]["environment"] or {}) or (
+        secret.services[name]["environment"]["X_TOKEN"] is None
+    )
+
+
+@pytest.mark.parametrize("dockerfile", ["/dev/zero", "pipe", ".", "gone", "large", "x" * 300])
+def test_a_dockerfile_that_is_none_tells_nothing(dockerfile: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_text("FROM alpine\n" + "RUN true \\\n" * 500_000)
+    build = {"context": ".", "dockerfile": dockerfile}
+    made, _ = hardened(
+        [lay(tmp_path, {"compose.yaml": json.dumps({"services": {"a": {"build": build}}})})], tmp_path / "o"
+    )
+    assert (made.decisions["a"].evidence.dockerfile is None) == (dockerfile != "large")
+
+
+def test_a_mount_that_the_system_refuses_to_look_at(tmp_path: Path) -> None:
+    service = {"image": "redis:8", "volumes": [f"./{'x' * 300}:/etc/x"]}
+    made, _ = hardened([lay(tmp_path, {"compose.yaml": json.dumps({"services": {"a": service}})})], tmp_path / "out")
+    assert made.decisions["a"].evidence.unreadable == ()
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "text", "words"),
+    [
+        ("512M", "0.5", "services: {a: {image: 'x:1'}}", None),
+        ("512M", "0.5", "services: {a: {image: 'x:1'}, b: {image: 'postgres:17'}}", "does not fit the host"),
+        ("8G", "0.5", "services: {a: {image: 'x:1', cpus: 9999}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 900g}}", "does not fit the host"),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 1k}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 0, cpus: 0, pids_limit: 0}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', pids_limit: -1}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', cpus: -1}}", "expected a number"),
+        ("8G", "2", "services: {a: {image: 'x:1', deploy: {replicas: 100000}}}", "does not fit the host"),
+        ("8G", "2", "services: {a: {image: 'x:1', depends_on: [a]}}", "Compose refuses it"),
+        ("8G", "2", "include: [compose.yaml]\nservices: {a: {image: 'x:1'}}", "include cycle"),
+        ("8G", "2", "services: {a: {extends: {service: b}}, b: {extends: {service: a}}}", "Compose refuses it"),
+        ("8G", "2", "services: {'..': {image: 'x:1'}}", "cannot be a service's name"),
+        ("8G", "2", "", "Compose refuses it"),
+        ("8G", "2", "services: [", "Compose refuses it"),
+        ("8G", "2", "volumes: {a: {}}", "there are no services"),
+        ("1T", "1000", "name: ../../x\nservices: {a: {image: 'x:1'}}", None),
+    ],
+)
+def test_bad_input_is_one_clear_error_or_a_plan(
+    memory: str, cpus: str, text: str, words: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = lay(tmp_path, {"compose.yaml": text + "\n"})
+    code = main(["harden", str(base), "--memory", memory, "--cpus", cpus, "-o", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert code == (0 if words is None else 1), said
+    assert words is None or (words in said and "fix:" in said)
