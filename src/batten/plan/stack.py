@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
-from batten.plan import limits, service
+from batten.plan import limits, schema, service
 from batten.plan.base import Base, BaseService, check_services, load_base
 from batten.plan.definition import Definition, ServiceDefinition, load_definition
 from batten.plan.lock import Lock, load_lock
@@ -63,6 +63,10 @@ def load_inputs(settings: StackSettings) -> Inputs:
     definition = load_definition(
         settings.definition, sections=settings.sections, services=settings.services, secrets=settings.secrets
     )
+    for registry, login in settings.registries.items():
+        if login["secret"] not in definition.secrets:
+            at = At(settings.source, "stack_registries").key(registry).key("secret")
+            raise schema.unknown_key(login["secret"], definition.secrets, at)
     host, port = settings.postgres_host, settings.postgres_port
     if not settings.managed_postgres:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
