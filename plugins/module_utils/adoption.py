@@ -18,6 +18,7 @@ class Place:
     """A directory that a service writes to, and who must own it.
 
     ``ours`` says that what is in it came from an image in a run that was killed before it could set the owner.
+    ``mounted`` names the service whose base mounts a directory of the host here; else ``volume`` is a volume's name.
     """
 
     volume: str
@@ -26,6 +27,8 @@ class Place:
     gid: int
     mode: int
     ours: bool = False
+    mounted: str = ""
+    shared: bool = False
 
     @property
     def exists(self) -> bool:
@@ -37,8 +40,12 @@ class Place:
 
     @property
     def fits(self) -> bool:
-        """Whether the owner is right; the group may be anything, as images differ in it."""
-        return self.path.stat().st_uid == self.uid
+        """Whether the owner is right; the group may be anything, as images differ in it.
+
+        A mounted directory that everyone may write does too, but for a database: those insist on their own.
+        """
+        about = self.path.stat()
+        return about.st_uid == self.uid or (self.shared and about.st_mode & 0o003 == 0o003)
 
     @property
     def chown(self) -> str:
@@ -64,13 +71,28 @@ def places(
     return found
 
 
+def binds(services: Mapping[str, Mapping[str, Any]], base: Path) -> list[Place]:
+    """Return the directories of the host that services keep their data in, relative ones below ``base``.
+
+    ``services`` is the plan's ``services`` as JSON. The engine would make a missing one, owned by root.
+    """
+    found = []
+    for name, service in sorted(services.items()):
+        for source in service.get("data_binds") or ():
+            uid, _, gid = str(service["user"]).partition(":")
+            place = Path(os.path.normpath(base / source))
+            shared = service.get("service_class") != "database"
+            found.append(Place(source, place, int(uid), int(gid or uid), 0o700, mounted=name, shared=shared))
+    return found
+
+
 def foreign_owners(found: Iterable[Place]) -> list[Problem]:
     """Return a problem, with the exact ``chown``, for each directory whose data another user owns."""
     return [
         Problem(
             f"its data in {place.path} belong to uid {place.path.stat().st_uid}; its service will run as {place.uid}",
-            f"volume {place.volume}",
-            f"stop the stack, then: {place.chown}  (or set stack_adopt_chown: true)",
+            f"service {place.mounted}" if place.mounted else f"volume {place.volume}",
+            f"stop the stack, then: {place.chown}" + ("" if place.mounted else "  (or set stack_adopt_chown: true)"),
         )
         for place in found
         if place.exists and not place.empty and not place.fits and not place.ours
@@ -78,7 +100,10 @@ def foreign_owners(found: Iterable[Place]) -> list[Problem]:
 
 
 def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]:
-    """Make missing directories and set owners; of existing data only with ``adopt_chown``. Returns what changed."""
+    """Make missing directories and set owners; of existing data only with ``adopt_chown``. Returns what changed.
+
+    What is in a mounted directory of the host is left as it is: it may be much more than one service's data.
+    """
     changes = []
     for place in found:
         if not place.exists:
@@ -86,7 +111,7 @@ def prepare(found: Iterable[Place], adopt_chown: bool, check: bool) -> list[str]
             if not check:
                 place.path.parent.mkdir(parents=True, exist_ok=True)
                 atomic.make_directory(place.path, place.mode, place.uid, place.gid)
-        elif not place.fits and (place.empty or place.ours or adopt_chown):
+        elif not place.fits and (place.empty or place.ours or (adopt_chown and not place.mounted)):
             changes.append(f"{place.path}: owner {place.path.stat().st_uid} becomes {place.uid}")
             if not check:
                 _chown(place)

@@ -47,7 +47,8 @@ class Options:
     """``gate_timeout`` is the most seconds that one service may take to become healthy.
 
     ``given`` names the secrets that come with this run; check mode has not got them yet. ``defer_stateful`` leaves the
-    recreation of services with data for later; None goes on as the last run that was told.
+    recreation of services with data for later; None goes on as the last run that was told. ``ask`` ends a run that
+    would make a service with data anew before anything is written: its ``pending`` says what that costs.
     """
 
     check: bool = False
@@ -56,6 +57,7 @@ class Options:
     manage_units: bool = True
     given: tuple[str, ...] = ()
     defer_stateful: bool | None = None
+    ask: bool = False
 
 
 @dataclass
@@ -162,6 +164,9 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     if _get_images(run, seen):  # what an image says of itself is known only now
         seen = run.look(model, known, {})
         _preflight(run, seen)
+    if options.ask and (costly := [one for one in seen.actions.values() if _interrupts_data(one, run)]):
+        result.pending = [_costed(one, run) for one in costly]
+        return result
 
     written = release.write(paths, payload)
     written += [str(PROGRAM)] if program.install(check=False) else []
@@ -313,10 +318,13 @@ def _remember(run: _Run) -> None:
 
 def _costed(action: Action, run: _Run) -> dict[str, Any]:
     """Return an action with the seconds that it took last time, where it would interrupt a service with data."""
-    planned = run.payload["plan"]["services"].get(action.service) or {}
     seconds = atomic.read_json(run.paths.costs, {}).get(action.service)
-    cost = {"seconds": seconds} if planned.get("stateful") and action.action == "recreate" and seconds else {}
-    return {**action.__dict__, **cost}
+    return {**action.__dict__, **({"seconds": seconds} if seconds and _interrupts_data(action, run) else {})}
+
+
+def _interrupts_data(action: Action, run: _Run) -> bool:
+    planned = run.payload["plan"]["services"].get(action.service) or {}
+    return action.action == "recreate" and bool(planned.get("stateful"))
 
 
 def _nothing() -> None:
@@ -333,10 +341,10 @@ def _keep_up(run: _Run, check: bool) -> list[str]:
 
 def _preflight(run: _Run, seen: survey.Survey) -> None:
     coming = [run.paths.base / name for name in release.base_files(run.payload)]
+    coming += [place.path for place in _places(run) if place.mounted]
     pulls = bool(seen.missing_images)
     problems = preflight.check(run.docker, run.paths, run.payload["plan"], seen.desired, seen.observed, pulls, coming)
-    if not run.options.adopt_chown:
-        problems += adoption.foreign_owners(_places(run))
+    problems += adoption.foreign_owners(place for place in _places(run) if place.mounted or not run.options.adopt_chown)
     made = [name for name, one in seen.actions.items() if one.action in ("create", "recreate") and name in seen.desired]
     problems += probes.missing(run.docker, run.paths, seen.desired, made, look=not run.options.check)
     preflight.refuse(problems)
@@ -352,8 +360,10 @@ def _get_images(run: _Run, seen: survey.Survey) -> bool:
 
 
 def _places(run: _Run) -> list[adoption.Place]:
+    plan = run.payload["plan"]
     filling = atomic.read_json(run.paths.filling, [])
-    return adoption.places(run.payload["plan"].get("volumes") or {}, run.docker.volumes(), filling)
+    volumes = adoption.places(plan.get("volumes") or {}, run.docker.volumes(), filling)
+    return [*volumes, *adoption.binds(plan["services"], run.paths.base)]
 
 
 def _need_engine(docker: Docker) -> None:

@@ -6,6 +6,7 @@ Version 1.44 is what Engine 25.0 speaks, the oldest that batten supports, and En
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -80,11 +81,12 @@ class Docker:
         query: Mapping[str, Any] | None = None,
         body: Json = None,
         version: str = VERSION,
+        headers: Mapping[str, str] | None = None,
     ) -> Json:
         """Make one request; return its JSON, or its bytes where the engine answers otherwise."""
         connection = _Connection(self.path, self.timeout)
         try:
-            response = self.send(connection, method, path, query, body, version)
+            response = self.send(connection, method, path, query, body, version, headers)
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise _no_answer(error, self.path) from error
@@ -126,6 +128,16 @@ class Docker:
         """Return the networks of one Compose project or of the whole engine, without who is on them."""
         labels = [f"com.docker.compose.project={project}"] if project else []
         return list(self.call("GET", "/networks", {"filters": {"label": labels}}))
+
+    def distribution(self, reference: str, login: Mapping[str, str]) -> Json:
+        """Ask a registry, with the engine's own connection and a login, what a reference means.
+
+        Engine API, "Get image information from the registry": ``Descriptor`` and ``Platforms``; the login is base64url
+        of ``username``, ``password`` and ``serveraddress`` in the header X-Registry-Auth.
+        """
+        header = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+        path = f"/distribution/{quote(reference, safe='/:@')}/json"
+        return self.call("GET", path, headers={"X-Registry-Auth": header})
 
     def volumes(self) -> Many:
         return list(self.call("GET", "/volumes").get("Volumes") or [])
@@ -243,6 +255,7 @@ class Docker:
         query: Mapping[str, Any] | None,
         body: Json,
         version: str,
+        headers: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
         """Send one request; the caller reads the answer and closes the connection."""
         encoded = {
@@ -250,7 +263,8 @@ class Docker:
         }
         target = (f"/{version}" if version else "") + path + (f"?{urlencode(encoded)}" if encoded else "")
         content = None if body is None else json.dumps(body).encode()
-        connection.request(method, target, content, {"Content-Type": "application/json"} if content else {})
+        kind = {"Content-Type": "application/json"} if content else {}
+        connection.request(method, target, content, {**kind, **(headers or {})})
         return connection.getresponse()
 
     def _or_none(self, path: str) -> Json | None:

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "put": (_put, "keep secret values, JSON {name: value} on standard input; prints the names that changed"),
         "backup": (_backup, "make an encrypted backup now; prints what was made, as JSON"),
         "restore": (_restore, "judge and keep a backup from standard input; use: batten restore"),
+        "digests": (_digests, "ask registries with logins that are sealed here; JSON in, digests as JSON out"),
         "admin": (_admin, "print the administrator's password of Infisical, as JSON"),
     }
     parser = argparse.ArgumentParser(prog="batten-host", description="What batten does on a host.")
@@ -226,6 +227,18 @@ def _restore(paths: StackPaths) -> int:
     given = asked(sys.stdin.fileno())
     age.ensure(check=False)
     _say(json.dumps(run(paths, Docker(), sys.stdin.fileno(), given), sort_keys=True))
+    return 0
+
+
+def _digests(paths: StackPaths) -> int:
+    from . import credentials, digests
+    from .docker_api import Docker
+
+    try:
+        images = digests.asked(json.load(sys.stdin))
+    except ValueError:
+        raise BattenError("standard input is not JSON", "digests", "use: batten pin") from None
+    _say(json.dumps(digests.resolve(Docker(), images, credentials.load(paths).values), sort_keys=True))
     return 0
 
 

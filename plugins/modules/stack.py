@@ -36,6 +36,12 @@ options:
       - Leave the recreation of services with data for later, and say what it would cost.
       - Left out, what the last run was told still holds.
     type: bool
+  ask:
+    description:
+      - End before anything is written where a service with data would be made anew, with RV(pending).
+      - The caller says so to a person, and calls again without it.
+    type: bool
+    default: false
   given:
     description:
       - Names, never values, of the secrets that were handed in with this run.
@@ -129,6 +135,7 @@ def main() -> None:
             "gate_timeout": {"type": "int", "default": 300},
             "adopt_chown": {"type": "bool", "default": False},
             "defer_stateful": {"type": "bool"},
+            "ask": {"type": "bool", "default": False},
             "given": {"type": "list", "elements": "str", "default": [], "no_log": False},
         },
         required_one_of=[("release", "prepare")],
@@ -144,6 +151,7 @@ def main() -> None:
         adopt_chown=module.params["adopt_chown"],
         given=tuple(module.params["given"]),
         defer_stateful=module.params["defer_stateful"],
+        ask=module.params["ask"],
     )
     with reported(module.fail_json):
         try:

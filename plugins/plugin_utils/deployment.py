@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,12 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             "defer_stateful": settings.defer_stateful,
             "given": sorted(given),
         }
-        result = self.module("batten.core.stack", {**options, "release": payload}, variables)
+        arguments = {**options, "release": payload}
+        result = self.module("batten.core.stack", {**arguments, "ask": not self._task.check_mode}, variables)
+        if result.get("pending") and not self._task.check_mode:
+            for line in costly(result["pending"]):
+                self._display.warning(line)
+            result = self.module("batten.core.stack", arguments, variables)
         return {**result, "warnings": [*result.get("warnings", []), *warnings]}
 
     def module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +134,16 @@ def render_all(stacks: Sequence[StackSettings], observed: Observed) -> dict[str,
         if finding.severity == "error":
             raise BattenError(finding.what, finding.where, finding.fix)
     return {one.name: release(host.stacks[one.name], one, inputs[one.name].definition) for one in stacks}
+
+
+def costly(pending: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what will be interrupted, and for how long, as lines for a person."""
+    return [
+        f"{one['service']} will be made anew"
+        + (f", which took {one['seconds']:g} s last time" if one.get("seconds") else "")
+        + f": {one['why']} (--defer-stateful, or stack_defer_stateful: true, leaves it for later)"
+        for one in pending
+    ]
 
 
 def remember(host: str, seen: Mapping[str, Any]) -> None:

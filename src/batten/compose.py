@@ -88,11 +88,16 @@ def _version(words: tuple[str, ...]) -> tuple[int, ...] | None:
     return tuple(map(int, match.groups())) if match and answer.returncode == 0 else None
 
 
-def read(files: Sequence[Path], profiles: Sequence[str] = ("*",), extra: Sequence[Path] = ()) -> Project:
+def read(
+    files: Sequence[Path],
+    profiles: Sequence[str] = ("*",),
+    extra: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Project:
     """Return the project that ``files`` and then ``extra`` make, as ``docker compose -f ... config`` merges them.
 
-    Variables come from where Compose takes them: the environment and the ``.env`` beside the first file. One without
-    which Compose would not start is given a placeholder, and named in ``required``.
+    Variables come from where Compose takes them: the environment and the ``.env`` beside the first file; ``variables``
+    count before both. One without which Compose would not start is given a placeholder, and named in ``required``.
     Raises BattenError, with Compose's own words, for what Compose refuses.
     """
     paths = tuple(files)
@@ -100,9 +105,10 @@ def read(files: Sequence[Path], profiles: Sequence[str] = ("*",), extra: Sequenc
         if not path.is_file():
             raise BattenError("there is no such Compose file", str(path), "name a compose.yaml")
     required: dict[str, str] = {}
+    given = dict(variables or {})
     arguments = [*_files((*paths, *extra)), *_profiles(profiles), "config", "--format", "json"]
     while True:
-        answer = _run(["--project-directory", str(paths[0].resolve().parent), *arguments], required)
+        answer = _run(["--project-directory", str(paths[0].resolve().parent), *arguments], {**given, **required})
         missing = _REQUIRED.search(answer.stderr) if answer.returncode else None
         if missing is None or missing["name"] in required or len(required) >= _MOST_REQUIRED:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from batten.errors import BattenError
 from batten.plan.lock import Lock, load_lock
 from batten.plan.stack import load_inputs, references
-from batten.registry import Resolved, UnreachableError
+from batten.registry import Reference, Resolved, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,56 @@ def resolve(names: Sequence[str], ask: Callable[[str], Resolved]) -> tuple[dict[
             else:
                 problems[answer.registry if isinstance(answer, UnreachableError) else name] = answer
     return found, [problem for _, problem in sorted(problems.items())]
+
+
+@dataclass(frozen=True)
+class HostLogin:
+    """A login to a registry that a host keeps sealed: the ``secret`` of its ``stack`` is the password of ``user``."""
+
+    host: str
+    stack: str
+    user: str
+    secret: str
+
+
+def host_logins(stacks: Mapping[str, Sequence[StackSettings]]) -> dict[str, HostLogin]:
+    """Return the logins that an inventory declares, by registry; of several hosts with one, the first."""
+    found: dict[str, HostLogin] = {}
+    for host, settings in sorted(stacks.items()):
+        for one in settings:
+            for registry, login in one.registries.items():
+                found.setdefault(registry, HostLogin(host, one.name, login["user"], login["secret"]))
+    return found
+
+
+def registry_of(reference: str) -> str:
+    """Return the registry of a reference; of what is none, nothing, and who resolves it says so."""
+    try:
+        return Reference.parse(reference).registry
+    except BattenError:
+        return ""
+
+
+def ask_host(login: HostLogin, names: Sequence[str], run: Callable[[bytes], bytes]) -> list[Resolved | BattenError]:
+    """Have a host ask a registry for ``names`` with a login that stays there; ``run`` takes and returns JSON.
+
+    Raises BattenError where the host cannot be asked.
+    """
+    how = {"registry": registry_of(names[0]), "user": login.user, "secret": login.secret}
+    answer = run(json.dumps({"images": dict.fromkeys(names, how)}).encode())
+    try:
+        found = json.loads(answer)
+        return [
+            Resolved(str(one["digest"]), tuple(map(str, one["platforms"])))
+            if "digest" in one
+            else BattenError(str(one["what"]), f"{login.host}: {name}", str(one["fix"]))
+            for name in names
+            for one in (found[name],)
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BattenError(
+            f"the host answers something else: {error!r}", login.host, "run site.yml, then again"
+        ) from error
 
 
 def changes(entry: Wanted, resolved: Mapping[str, Resolved]) -> list[Change]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from batten import compose
 from batten.cli import main
 from batten.errors import BattenError
-from batten.harden import credentials_of, harden, save
+from batten.harden import credentials_of, harden, lost, save
 from batten.harden.stack import check
 from batten.plan.model import Capacity
 from batten.plan.settings import StackSettings
@@ -450,3 +452,243 @@ def test_a_variable_that_the_definition_takes_away_is_gone_in_either_form(enviro
     merged = compose.read([tmp_path / "compose.yaml"], (), [tmp_path / "release" / name for name in names]).services
     assert merged["app"]["environment"].get("TOKEN") is None
     assert merged["app"]["environment"]["COLOUR"] == "blue"
+
+
+DEPLOYED = """
+services:
+  web:
+    image: nginx:1.27
+    network_mode: host
+    volumes: [/anonymous, "./static:/usr/share/nginx/html:ro", {type: tmpfs, target: /scratch}]
+    tmpfs: [/run/x]
+    security_opt: [label=disable]
+  db:
+    image: mirror.example.org/hub/library/postgres:16
+    user: "0"
+    healthcheck: {test: [CMD, "true"], interval: 3s}
+    cap_add: [SYS_NICE]
+    networks: {back: {aliases: [dbx]}}
+    ports: ["5432:5432"]
+    mem_limit: 700m
+    memswap_limit: 1g
+    restart: always
+    volumes: ["./data:/var/lib/postgresql/data"]
+  cache:
+    image: example.org/shop/cache:1
+    command: [redis-server, --appendonly, "yes"]
+    networks: [back]
+  app:
+    image: example.org/shop/app:1
+    networks: [back, outer]
+    depends_on: {db: {condition: service_healthy, restart: true}}
+    ports: ["8080:80", "127.0.0.1:9000:9000", "53:53/udp"]
+networks: {back: {}, outer: {external: true}}
+"""
+
+
+def deployed_as_hardened(place: Path) -> tuple[Any, Any, Any]:
+    """Harden, deploy the same files with the batten.yaml that came of it; return both plans and what Compose merges."""
+    base = lay(place, {"compose.yaml": DEPLOYED, "static/index.html": "hello\n", "data/x": ""})
+    made, _ = hardened([base], place / "out")
+    variables = {"stack_name": "shop", "stack_compose_files": ["compose.yaml"], "stack_definition": "out/batten.yaml"}
+    settings = StackSettings.from_variables(variables, root=place)
+    inputs = load_inputs(settings)
+    plan, findings = plan_stack(settings, HOST, inputs=inputs)
+    payload = release(plan, settings, inputs.definition)
+    write(payload, place / "release")
+    layers = [place / "release" / layer["name"] for layer in payload["layers"]]
+    return made.stack, (plan, findings), (compose.read([base]).services, compose.read(layers[:1], (), layers[1:]))
+
+
+def test_what_is_deployed_loses_nothing_that_a_service_had(tmp_path: Path) -> None:
+    _, _, (before, after) = deployed_as_hardened(tmp_path)
+    moved = json.loads(json.dumps(dict(before)).replace(str(tmp_path), str(tmp_path / "release")))
+    assert lost.between(moved, after.services) == ()
+    assert after.services["db"]["healthcheck"] == {"test": ["CMD", "true"], "interval": "3s"}
+    assert after.services["db"]["networks"]["back"] == {"aliases": ["dbx"]}
+    assert (after.services["db"]["restart"], after.services["db"]["memswap_limit"]) == ("always", str(1024**3))
+    assert after.services["app"]["depends_on"]["db"]["restart"] is True
+    assert [port["host_ip"] for port in after.services["db"]["ports"]] == ["127.0.0.1"]
+
+
+def test_what_is_deployed_is_decided_as_by_harden(tmp_path: Path) -> None:
+    hardened_plan, (plan, findings), _ = deployed_as_hardened(tmp_path)
+    for name, one in plan.services.items():
+        other = hardened_plan.services[name]
+        assert (one.profile, one.read_only, one.healthcheck) == (other.profile, other.read_only, other.healthcheck), (
+            name
+        )
+        assert one.memory_bytes >= 128 * 1024**2
+    assert plan.services["db"].user == "0"  # the file's own: its data may be root's
+    assert plan.services["cache"].profile == "redis"  # by what it runs, and so its capabilities are known
+    assert any(one.where == "shop/db" and "does not start as" in one.what for one in findings)
+
+
+def test_the_definition_decides_over_caution(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        {"compose.yaml": "services: {db: {image: 'postgres:17', volumes: ['./data:/var/lib/postgresql/data']}}\n"},
+    )
+    variables = {"stack_name": "shop", "stack_compose_files": ["compose.yaml"]}
+
+    def planned(services: dict[str, Any]) -> Any:
+        made = StackSettings.from_variables({**variables, "stack_services": services}, root=tmp_path)
+        return plan_stack(made, HOST)[0].services["db"]
+
+    cautious = planned({})
+    assert (cautious.user, cautious.read_only) == (None, False)
+    assert planned({"db": {"user": "999:999", "read_only": True}}).user == "999:999"
+    assert planned({"db": {"profile": "postgres"}}).user == "999:999"
+    assert planned({"db": {"profile": "postgres"}}).read_only is True
+
+
+def test_a_check_that_the_file_has_stays(tmp_path: Path) -> None:
+    text = "services: {db: {image: 'postgres:17', healthcheck: {test: [CMD, 'true'], interval: 3s}}}\n"
+    base = lay(tmp_path, {"compose.yaml": text})
+    _, merged = hardened([base], tmp_path / "out")
+    assert merged["db"]["healthcheck"] == {"test": ["CMD", "true"], "interval": "3s"}
+
+
+PASSWORD = "services: {db: {image: 'postgres:17', environment: {POSTGRES_PASSWORD: hunter2hunter2}}}\n"
+PLAIN = "services: {db: {image: 'postgres:17'}}\n"
+
+
+def test_a_second_run_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hardened([lay(tmp_path, {"compose.yaml": PASSWORD})], out)
+    (out / "notes.txt").write_text("mine\n")
+    assert {"batten.yaml", "compose.secrets.yaml"} <= {path.name for path in out.iterdir()}
+    hardened([lay(tmp_path, {"compose.yaml": PLAIN})], out, target="digitalocean")
+    written = ["REPORT.md", "compose.digitalocean.yaml", "compose.prod.yaml", "plan.json"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*written, "notes.txt"])
+    hardened([lay(tmp_path, {"compose.yaml": PLAIN})], out, target="digitalocean")
+
+
+@pytest.mark.parametrize("name", ["compose.prod.yaml", "REPORT.md", "plan.json", "batten.yaml"])
+def test_what_is_not_ours_stays(name: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PASSWORD})], HOST)
+    lay(tmp_path / "out", {name: "{}\n"})
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "{}\n"
+
+
+def test_what_a_person_changed_stays(tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN})], HOST)
+    save(made, tmp_path / "out")
+    (tmp_path / "out/REPORT.md").write_text("approved\n")
+    with pytest.raises(BattenError, match="somebody has changed"):
+        save(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("record", ["[]", '{"written": {"../victim": ""}}', '{"written": []}', "[" * 100_000])
+def test_a_record_that_somebody_made_up_leads_nowhere(record: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN, "victim": "mine\n"})], HOST)
+    lay(tmp_path / "out", {"plan.json": record})
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("name", ["compose.prod.yaml", "plan.json"])
+def test_a_link_in_the_directory_is_not_followed(name: str, tmp_path: Path) -> None:
+    made = harden([lay(tmp_path, {"compose.yaml": PLAIN, "victim": "mine\n"})], HOST)
+    save(made, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(BattenError, match="not of an earlier run"):
+        save(made, tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine\n"
+
+
+HOSTILE = "x\n# INJECTED\n<script>alert(1)</script>|a|b| ![i](http://example.org/i) `rm`\x1b[2J"
+
+
+def test_no_text_of_somebodys_file_is_markup_in_the_report(tmp_path: Path) -> None:
+    service = {
+        "image": f"example.org/app:1{HOSTILE}",
+        "command": [f"--token={HOSTILE}", "y"],
+        "environment": {f"{HOSTILE}_PASSWORD": "hunter2hunter2"},
+        "labels": {f"password{HOSTILE}": "hunter2hunter2"},
+        "devices": [f"/dev/{HOSTILE}:/dev/x"],
+        "user": HOSTILE,
+    }
+    base = lay(tmp_path / "a b", {"compose.yaml": json.dumps({"name": "shop", "services": {"app": service}})})
+    _, merged = hardened([base], tmp_path / "out")
+    text = (tmp_path / "out/REPORT.md").read_text()
+    assert "INJECTED" in text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings[1:] == ["## app", "## Credentials in your files", "## What else a person should know"]
+    assert not any(bad in text for bad in ("<script", "](http", "\x1b"))
+    rows = [line for line in text.splitlines() if line.startswith("| app")]
+    assert [re.sub(r"\\\|", "", row).count("|") for row in rows] == [10, 6]
+    assert f"-f '{base}'" in text
+    assert merged["app"]["user"] == HOSTILE
+    assert not merged["app"].get("privileged")
+    assert "hunter2" not in "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["1", "yes", "null", "1e3", "true", "0x1f", "a.b-c_d"])
+def test_names_that_yaml_reads_as_something_else(name: str, tmp_path: Path) -> None:
+    service = {"image": "x:1", "environment": {"no": "1", "X_TOKEN": "hunter2hunter2"}, "entrypoint": ["run"]}
+    other = {"image": "postgres:17", "depends_on": [name], "networks": {name: None}, "ports": ["5432:5432"]}
+    document = {"services": {name: service, "other": other}, "networks": {name: {}}}
+    _, merged = hardened([lay(tmp_path, {"compose.yaml": json.dumps(document)})], tmp_path / "out")
+    assert set(merged) == {name, "other"}
+    assert merged[name]["mem_limit"]
+    overlays = [tmp_path / "out" / each for each in ("compose.prod.yaml", "compose.selfhosted.yaml")]
+    secret = compose.read([tmp_path / "compose.yaml"], ("*",), [*overlays, tmp_path / "out/compose.secrets.yaml"])
+    assert set(secret.services) == {name, "other"}
+    assert "X_TOKEN" not in (secret.services[name]["environment"] or {}) or (
+        secret.services[name]["environment"]["X_TOKEN"] is None
+    )
+
+
+@pytest.mark.parametrize("dockerfile", ["/dev/zero", "pipe", ".", "gone", "large", "x" * 300])
+def test_a_dockerfile_that_is_none_tells_nothing(dockerfile: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_text("FROM alpine\n" + "RUN true \\\n" * 500_000)
+    build = {"context": ".", "dockerfile": dockerfile}
+    made, _ = hardened(
+        [lay(tmp_path, {"compose.yaml": json.dumps({"services": {"a": {"build": build}}})})], tmp_path / "o"
+    )
+    assert (made.decisions["a"].evidence.dockerfile is None) == (dockerfile != "large")
+
+
+def test_a_mount_that_the_system_refuses_to_look_at(tmp_path: Path) -> None:
+    service = {"image": "redis:8", "volumes": [f"./{'x' * 300}:/etc/x"]}
+    made, _ = hardened([lay(tmp_path, {"compose.yaml": json.dumps({"services": {"a": service}})})], tmp_path / "out")
+    assert made.decisions["a"].evidence.unreadable == ()
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "text", "words"),
+    [
+        ("512M", "0.5", "services: {a: {image: 'x:1'}}", None),
+        ("512M", "0.5", "services: {a: {image: 'x:1'}, b: {image: 'postgres:17'}}", "does not fit the host"),
+        ("8G", "0.5", "services: {a: {image: 'x:1', cpus: 9999}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 900g}}", "does not fit the host"),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 1k}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', mem_limit: 0, cpus: 0, pids_limit: 0}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', pids_limit: -1}}", None),
+        ("8G", "2", "services: {a: {image: 'x:1', cpus: -1}}", "expected a number"),
+        ("8G", "2", "services: {a: {image: 'x:1', deploy: {replicas: 100000}}}", "does not fit the host"),
+        ("8G", "2", "services: {a: {image: 'x:1', depends_on: [a]}}", "Compose refuses it"),
+        ("8G", "2", "include: [compose.yaml]\nservices: {a: {image: 'x:1'}}", "include cycle"),
+        ("8G", "2", "services: {a: {extends: {service: b}}, b: {extends: {service: a}}}", "Compose refuses it"),
+        ("8G", "2", "services: {'..': {image: 'x:1'}}", "cannot be a service's name"),
+        ("8G", "2", "", "Compose refuses it"),
+        ("8G", "2", "services: [", "Compose refuses it"),
+        ("8G", "2", "volumes: {a: {}}", "there are no services"),
+        ("1T", "1000", "name: ../../x\nservices: {a: {image: 'x:1'}}", None),
+    ],
+)
+def test_bad_input_is_one_clear_error_or_a_plan(
+    memory: str, cpus: str, text: str, words: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = lay(tmp_path, {"compose.yaml": text + "\n"})
+    code = main(["harden", str(base), "--memory", memory, "--cpus", cpus, "-o", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert code == (0 if words is None else 1), said
+    assert words is None or (words in said and "fix:" in said)

@@ -77,7 +77,9 @@ def test_services_with_data_are_left_for_later_and_nobody_forgets_it(shop: Shop)
     predicted = shop.run("--check", **other)
     assert [one["service"] for one in predicted.result["pending"]] == ["db"]
     assert predicted.result["pending"][0]["seconds"] > 0
-    assert shop.up(**other).done == [("db", "recreate")]
+    run = shop.up(**other)
+    assert run.done == [("db", "recreate")]
+    assert "db will be made anew, which took" in " ".join(run.output.split())
     assert not shop.up(**other).changed
 
 

@@ -28,7 +28,7 @@ def kill(shop: Shop, point: str, **variables: object) -> None:
     """Start a run; when it has come to ``point``, kill its process on the host and all of its controller."""
     run = shop.start(**variables)
     words = f"until {HOLDER} && {point}; do sleep 0.01; done 2>/dev/null; kill -9 $p"
-    shop.host.run(words, timeout=60)
+    shop.host.run(words, timeout=180)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     # A killed process answers kill -0 until its parent has reaped it.

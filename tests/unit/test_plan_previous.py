@@ -190,16 +190,47 @@ def test_an_unsafe_override_is_a_finding_with_its_reason(override: dict[str, Any
     assert [words in finding.what for finding in findings if finding.where == f"app/{next(iter(override))}"].count(True)
 
 
-def test_what_is_kept_is_held_against_the_disk() -> None:
-    def found(disk: int | None) -> dict[str, str]:
-        one = app(("observability",))
-        _, findings = plan_host([one], replace(HOST, disk_bytes=disk))
-        return {finding.where: finding.what for finding in findings if "disk of the stack" in finding.what}
+def observed(disk: int | None, previous: StackPlan | None = None, **more: Any) -> tuple[StackPlan, dict[str, str]]:
+    """Plan with monitoring on a disk; return the plan and what is found of retention, by place."""
+    known = {"app": previous} if previous else None
+    host, findings = plan_host([app(("observability",), **more)], replace(HOST, disk_bytes=disk), known)
+    about = ("disk of the stack", "days only")
+    return host.stacks["app"], {one.where: one.what for one in findings if any(word in one.what for word in about)}
 
-    assert found(None) == found(100 * GIB) == {}
-    small = found(16 * GIB)
-    assert small["app/prometheus"] == "it keeps up to 8 GiB, on the 16 GiB disk of the stack's data"
-    assert "by time alone" in small["app/loki"]
+
+@pytest.mark.parametrize(
+    ("disk", "size", "period"),
+    [(None, "8GB", "720h"), (2 * GIB, "512MB", "48h"), (25 * GIB, "3GB", "576h"), (400 * GIB, "60GB", "720h")],
+)
+def test_what_is_kept_follows_from_the_disk(disk: int | None, size: str, period: str) -> None:
+    plan, found = observed(disk)
+    prometheus, loki = plan.services["prometheus"], plan.services["loki"]
+    assert prometheus.tunables == {"storage.tsdb.retention.size": size}
+    assert prometheus.command is not None
+    assert prometheus.command.count(f"--storage.tsdb.retention.size={size}") == 1
+    assert loki.command == ("-config.file=/etc/loki/loki.yaml", f"-store.retention={period}")
+    assert list(found) == (["app/loki"] if period == "48h" else [])
+
+
+def test_a_disk_that_changes_a_little_moves_nothing_and_a_larger_one_waits() -> None:
+    first, _ = observed(100 * GIB)
+    assert observed(115 * GIB, first)[0].services == observed(None, first)[0].services == first.services
+    grown, _ = observed(200 * GIB, first)
+    assert grown.services["prometheus"].tunables == {"storage.tsdb.retention.size": "30GB"}
+    assert [one.tunables for one in grown.services["prometheus"].accepted] == [first.services["prometheus"].tunables]
+    assert observed(200 * GIB, grown)[0].services == grown.services
+    shrunk, _ = observed(50 * GIB, first)
+    assert shrunk.services["prometheus"].tunables == {"storage.tsdb.retention.size": "7GB"}
+    assert shrunk.services["prometheus"].accepted == ()  # the disk would be full before anybody asks
+
+
+def test_a_size_that_a_person_chose_stays_and_is_held_against_the_disk() -> None:
+    flag = "--storage.tsdb.retention.size=8GB"
+    plan, found = observed(16 * GIB, stack_services={"prometheus": {"command_add": [flag]}})
+    prometheus = plan.services["prometheus"]
+    assert prometheus.command is not None
+    assert [word for word in prometheus.command if "retention.size" in word] == [flag]
+    assert found == {"app/prometheus": "it keeps up to 8 GiB, on the 16 GiB disk of the stack's data"}
 
 
 @pytest.mark.parametrize(("granted", "size"), [(None, 10), (22, 10), (47, 27), (97, 40)])

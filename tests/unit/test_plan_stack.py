@@ -91,6 +91,15 @@ def test_on_a_droplet_the_public_addresses_of_both_families_are_found() -> None:
     assert {port.address for port in made.services["caddy"].ports} == {"8.8.4.4", "2a03:b0c0::1"}
 
 
+@pytest.mark.parametrize(
+    ("target", "path"), [("selfhosted", "/health/deep"), ("digitalocean", "/health/deep"), ("managed", "/health")]
+)
+def test_health_is_deep_where_the_database_is_a_service_of_the_stack(target: str, path: str) -> None:
+    check = plan_host([reference(target)], HOST)[0].stacks["app"].services["api"].healthcheck
+    assert check is not None
+    assert check.test[-1] == f"http://127.0.0.1:8000{path}"
+
+
 def test_credentials_of_the_base_do_not_reach_the_plan() -> None:
     made, _ = plan_stack(reference(profiles=["auth", "observability"]), HOST)
     assert "dev-" not in json.dumps(to_json(made))
@@ -291,6 +300,40 @@ def test_unknown_software_keeps_its_user_and_root_and_is_named(tmp_path: Path) -
     assert not made.services["own"].read_only
     said = {(finding.where, finding.what.split()[0]) for finding in findings}
     assert {("s/root", "no"), ("s/own", "no"), ("s/root", "odd/thing")} <= said
+
+
+@pytest.mark.parametrize(
+    ("mount", "found"),
+    [
+        ("./data:/var/lib/postgresql/data", ("./data",)),
+        ("/srv/pg:/var/lib/postgresql", ("/srv/pg",)),
+        ("./data:/var/lib/postgresql/data:ro", ()),
+        ("./init:/docker-entrypoint-initdb.d", ()),
+        ("./conf:/var/lib/postgresql/data/conf.d", ()),
+    ],
+)
+def test_a_mounted_data_directory_must_be_its_users(mount: str, found: tuple[str, ...], tmp_path: Path) -> None:
+    services = {"db": {"image": "postgres:17", "volumes": [mount]}}
+    assert plan_stack(small(tmp_path, services), HOST)[0].services["db"].data_binds == found
+    services["db"]["image"] = "odd/thing:1"
+    assert plan_stack(small(tmp_path, services), HOST)[0].services["db"].data_binds == ()
+
+
+def test_unknown_images_are_known_by_what_they_run_as_by_harden(tmp_path: Path) -> None:
+    services = {
+        "cache": {"image": "example.org/shop/cache:1", "command": ["redis-server", "--appendonly", "yes"]},
+        "queue": {"image": "example.org/shop/redis:1"},
+        "app": {"image": "example.org/shop/app:1", "ports": ["8080:6379"]},
+        "fork": {"image": "bitnami/postgresql:17"},
+    }
+    made, findings = plan_stack(small(tmp_path, services), HOST)
+    assert {name: one.profile for name, one in made.services.items()} == {
+        "cache": "redis", "queue": "redis", "app": None, "fork": "postgres",
+    }  # fmt: skip
+    assert not any(one.read_only or one.user for one in made.services.values())  # laid out in a way of their own
+    told = {one.where: one.what for one in findings if "is taken for" in one.what}
+    assert told["s/cache"].endswith("because it runs redis-server --appendonly yes")
+    assert set(told) == {"s/cache", "s/queue", "s/fork"}
 
 
 def test_a_mirror_keeps_the_profile_and_the_tag_decides_the_variant(tmp_path: Path) -> None:

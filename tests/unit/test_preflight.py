@@ -154,3 +154,20 @@ def test_owners_are_refused_with_the_exact_command_or_set(tmp_path: Path) -> Non
     assert adoption.prepare(found, adopt_chown=True, check=True) != []
     volumes["d"]["uid"] = mine
     assert adoption.foreign_owners(adoption.places(volumes, [])) == []
+
+
+def test_a_mounted_data_directory_is_made_or_refused_with_the_exact_command(tmp_path: Path) -> None:
+    mine, base = os.getuid(), tmp_path / "base"
+    plan = {"db": {"user": f"{mine + 1}:5", "service_class": "database", "data_binds": ["./data"]}, "app": {}}
+    places = adoption.binds(plan, base)
+    assert adoption.foreign_owners(places) == []
+    assert adoption.prepare(places, adopt_chown=False, check=True) == [f"{base}/data: made"]
+    (base / "data").mkdir(parents=True)
+    assert adoption.prepare(places, adopt_chown=False, check=True) == [f"{base}/data: owner {mine} becomes {mine + 1}"]
+    (base / "data/rows").write_text("1")
+    (problem,) = adoption.foreign_owners(places)
+    assert (problem.where, problem.fix) == ("service db", f"stop the stack, then: chown -R {mine + 1}:5 {base}/data")
+    assert adoption.prepare(places, adopt_chown=True, check=True) == []  # who knows what else is in there
+    (base / "data").chmod(0o777)
+    assert adoption.foreign_owners(places) != []
+    assert adoption.foreign_owners(adoption.binds({"db": {**plan["db"], "service_class": "application"}}, base)) == []

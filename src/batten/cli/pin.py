@@ -2,8 +2,9 @@
 
 The lock lies beside your own stack's definition; for the stacks that batten brings, in the inventory's directory.
 Layers name every image that is in it by digest; an image that stack_images names with a digest is left alone.
-Registries are asked through the mirrors of docker_daemon (registry-mirrors), with the logins of `docker login`, or with
-one that stands in Infisical: infisical secrets get TOKEN --plain | batten pin -i INV --login registry.example.org=USER
+Registries are asked through the mirrors of docker_daemon (registry-mirrors), with the logins of `docker login`.
+Those of stack_registries are asked by a host that has the login from Infisical; only digests come back. Another login:
+pass show TOKEN | batten pin -i INV --login registry.example.org=USER
 Exit code 0 done, 2 with --check where something moved or is new, or where a host's platform is missing; 1 error."""
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from batten.errors import BattenError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batten.pin import Change
+    from batten.pin import Change, HostLogin
+    from batten.registry import Resolved
 
 _SHOWN = 19  # sha256: and twelve digits, as docker images shows them
 
@@ -51,7 +53,11 @@ def run(args: argparse.Namespace) -> int:
     names = sorted({name for entry in locks.values() for name in entry.used_by})
     if not args.json:
         note(f"asking for {len(names)} images")
-    resolved, problems = pin.resolve(names, client.resolve)
+    there = {name: login for name, login in pin.host_logins(stacks).items() if name not in given}
+    resolved, problems = pin.resolve([one for one in names if pin.registry_of(one) not in there], client.resolve)
+    for registry, login in there.items():
+        if private := [one for one in names if pin.registry_of(one) == registry]:
+            _ask_host(args, login, private, resolved, problems)
     if problems:
         return _failed(problems, args.json)
     found = {path: pin.changes(entry, resolved) for path, entry in locks.items()}
@@ -63,6 +69,31 @@ def run(args: argparse.Namespace) -> int:
     every = [change for changed in found.values() for change in changed]
     moved = any(change.status != "same" for change in every)
     return 2 if any(change.missing for change in every) or (args.check and moved) else 0
+
+
+def _ask_host(
+    args: argparse.Namespace,
+    login: HostLogin,
+    names: list[str],
+    resolved: dict[str, Resolved],
+    problems: list[BattenError],
+) -> None:
+    """Add what a host answers for ``names``, over a connection of batten's own."""
+    from batten import pin
+    from batten.connection import host_program, of_inventory
+
+    try:
+        connection = of_inventory(args.inventory, login.host)[login.host]
+        words = host_program("digests", login.stack)
+        answers = pin.ask_host(login, names, lambda given: connection.run(words, stdin=given))
+    except BattenError as error:
+        problems.append(error)
+        return
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, BattenError):
+            problems.append(answer)
+        else:
+            resolved[name] = answer
 
 
 def daemon_entries(hosts: Any) -> dict[str, tuple[str, ...]]:
@@ -89,7 +120,7 @@ def _login(given: str | None) -> dict[str, tuple[str, str]]:
         raise BattenError(
             "a login needs a registry, a user, and a password on standard input",
             "batten pin --login",
-            "infisical secrets get TOKEN --plain | batten pin -i INV --login registry.example.org=USER",
+            "pass show TOKEN | batten pin -i INV --login registry.example.org=USER",
         )
     return {registry: (user, password)}
 

@@ -6,6 +6,7 @@ own changes what its image would do. Of an image that nobody knows only that is 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _identity(facts: Profile, book: _Book) -> Profile:
     """The user, and with it which capabilities a start needs."""
     evidence = book.evidence
     bound = [
-        each.target
+        each
         for each in evidence.mounts
         if each.kind == "bind"
         and not each.read_only
@@ -174,7 +175,9 @@ def _identity(facts: Profile, book: _Book) -> Profile:
         return replace(facts, cap_add=_to_start(facts, evidence))
     why = ""
     if bound:
-        why = f"{', '.join(bound)} is a directory of the host, which may not be {facts.user}'s: chown it first"
+        chown = "; ".join(f"chown -R {facts.user} {shlex.quote(each.source)}" for each in bound)
+        where = ", ".join(each.target for each in bound)
+        why = f"{where} is a directory of the host, which may not be {facts.user}'s: {chown}"
     elif evidence.unreadable:
         why = f"{', '.join(evidence.unreadable)} is for its owner alone, and {facts.user} could not read it"
     elif data and facts.service_class != "database":
@@ -261,14 +264,14 @@ def _health(facts: Profile, book: _Book) -> Profile:
     own = raw.get("healthcheck") or {}
     if own.get("test") or own.get("disable"):
         book.kept.add("healthcheck")
-        return replace(facts, healthcheck=None)
+        return replace(facts, healthcheck=None, health={})
     command = " ".join(map(str, (*(raw.get("command") or ()), *(raw.get("entrypoint") or ()))))
     if facts.healthcheck is not None and "port" not in command:
         book.change("healthcheck", f"asks {' '.join(facts.healthcheck.test[1:])[:70]}")
         return facts
     book.kept.add("healthcheck")
     book.open("healthcheck", "nothing is known to ask it: a check that the image has stays, else there is none")
-    return replace(facts, healthcheck=None)
+    return replace(facts, healthcheck=None, health={})
 
 
 def _limits(evidence: Evidence, facts: Profile, at: At, book: _Book) -> ServiceDefinition:

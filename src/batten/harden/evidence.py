@@ -132,11 +132,7 @@ class Evidence:
     @property
     def unreadable(self) -> tuple[str, ...]:
         """Mounted files of this machine that only their owner may read: another user in the container could not."""
-        return tuple(
-            each.source
-            for each in self.mounts
-            if each.kind == "bind" and Path(each.source).is_file() and not Path(each.source).stat().st_mode & 0o004
-        )
+        return tuple(each.source for each in self.mounts if each.kind == "bind" and _private(Path(each.source)))
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
@@ -210,6 +206,17 @@ def gather(name: str, services: Mapping[str, Mapping[str, Any]]) -> Evidence:
     return Evidence(name, raw, _dockerfile(raw.get("build")), waited)
 
 
+_LARGEST = 1024 * 1024
+
+
+def _private(path: Path) -> bool:
+    """Whether a file is here that only its owner may read; a path that the system refuses is none."""
+    try:
+        return path.is_file() and not path.stat().st_mode & 0o004
+    except (OSError, ValueError):
+        return False
+
+
 def _dockerfile(build: Any) -> Dockerfile | None:
     if not isinstance(build, Mapping):
         return None
@@ -217,8 +224,11 @@ def _dockerfile(build: Any) -> Dockerfile | None:
     if text is None:
         path = Path(os.path.normpath(Path(str(build.get("context", "."))) / str(build.get("dockerfile", "Dockerfile"))))
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # a context on the network, or one that is not here: nothing is known of it
+            if not path.is_file():  # a pipe or a device would be read for ever
+                return None
+            with path.open(encoding="utf-8", errors="replace") as file:
+                text = file.read(_LARGEST)
+        except (OSError, ValueError):  # a context on the network, or one that is not here: nothing is known of it
             return None
     return parse_dockerfile(text, build.get("target"), build.get("args") or {})
 

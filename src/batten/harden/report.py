@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,30 @@ _MEANING = {
 
 def report(made: Hardened, written: Sequence[str]) -> str:
     """Return the report as Markdown; ``written`` are the overlays' file names in ``-f`` order."""
-    return (
-        "\n".join([*_head(made, written), *_table(made), *_services(made), *_credentials(made), *_findings(made)])
-        + "\n"
-    )
+    lines = [*_head(made, written), *_table(made), *_services(made), *_credentials(made), *_findings(made)]
+    return "\n".join(map(_line, lines)) + "\n"
+
+
+def _line(text: str) -> str:
+    """One line stays one: a name or a value of somebody's file makes no heading, no markup, no link of its own."""
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return plain.replace("<", "&lt;").replace("](", "] (")
+
+
+def _cell(text: object) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _code(text: object) -> str:
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _head(made: Hardened, written: Sequence[str]) -> Iterator[str]:
-    files = " ".join(f"-f {path}" for path in (*map(str, made.project.files), *written))
+    files = shlex.join(word for path in (*map(str, made.project.files), *written) for word in ("-f", path))
     host = made.host
     yield f"# {made.project.name}, hardened for {made.stack.target}"
     yield ""
@@ -59,10 +76,16 @@ def _table(made: Hardened) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for name, plan in sorted(made.stack.services.items()):
         decision = made.decisions[name]
-        yield (
-            f"| {name} | {plan.profile or 'unknown'} | {decision.confidence} | {_size(plan.memory_bytes)}"
-            f"{_times(decision)} | {plan.cpus:g} | {plan.pids} | {_user(plan, decision)} "
-            f"| {'read-only' if plan.read_only else 'writable'} | {_capabilities(plan, decision)} |"
+        yield _row(
+            name,
+            plan.profile or "unknown",
+            decision.confidence,
+            f"{_size(plan.memory_bytes)}{_times(decision)}",
+            f"{plan.cpus:g}",
+            plan.pids,
+            _user(plan, decision),
+            "read-only" if plan.read_only else "writable",
+            _capabilities(plan, decision),
         )
     yield ""
 
@@ -89,9 +112,9 @@ def _what(decision: Decision) -> str:
     evidence = decision.evidence
     image = str(evidence.raw.get("image") or "")
     what = (
-        f"Built on `{evidence.image or 'an image that its Dockerfile does not tell'}`"
+        f"Built on {_code(evidence.image or 'an image that its Dockerfile does not tell')}"
         if evidence.built
-        else f"`{image}`"
+        else _code(image)
     )
     if decision.match is None:
         return f"{what}: no profile knows it."
@@ -120,11 +143,11 @@ def _credentials(made: Hardened) -> Iterator[str]:
     yield "| service | variable | why it looks like one | becomes the secret | how it is handed over |"
     yield "| --- | --- | --- | --- | --- |"
     for each in found:
-        yield f"| {each.service} | {each.variable} | {each.why} | {each.secret} | {each.how} |"
+        yield _row(each.service, each.variable, each.why, each.secret, each.how)
     yield ""
     yield "To move the values to where batten keeps them, with an inventory of these files and this `batten.yaml`:"
     yield ""
-    files = " ".join(f"--compose-file {path}" for path in made.project.files)
+    files = shlex.join(word for path in made.project.files for word in ("--compose-file", str(path)))
     yield f"    batten secrets import -i INVENTORY {files}"
     yield ""
     yield (

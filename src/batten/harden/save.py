@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,24 +62,75 @@ def document(made: Hardened) -> dict[str, Any]:
 
 
 def save(made: Hardened, directory: Path) -> Saved:
-    """Write everything below ``directory``, and have Compose merge it. Files of the same name are replaced.
+    """Write everything below ``directory``, and have Compose merge it.
 
-    Raises BattenError if it cannot be written, would be in a user's file's place, or if Compose refuses the result.
+    What an earlier run wrote there is replaced, or removed where it is not written any more; anything else of these
+    names stays, a file of ours that somebody has changed too. Raises BattenError for that, if it cannot be written, or
+    if Compose refuses the result.
     """
     names = [layer.name for layer in made.layers]
-    own = {path.resolve() for path in made.project.files}
     texts = {layer.name: layer.text for layer in made.layers}
     texts |= made.extra
-    texts["plan.json"] = json.dumps(document(made), indent=2, sort_keys=True) + "\n"
     texts["REPORT.md"] = report(made, [str(directory / name) for name in names])
-    for name in texts:
-        if (directory / name).resolve() in own:
-            raise BattenError("this is one of your own files", str(directory / name), "choose another --out")
+    digests = {name: _digest(text.encode()) for name, text in sorted(texts.items())}
+    texts["plan.json"] = json.dumps({**document(made), "written": digests}, indent=2, sort_keys=True) + "\n"
     try:
+        stale = _clear(directory, texts, {path.resolve() for path in made.project.files})
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (directory / name).write_text(text, encoding="utf-8")
+            _replace(directory / name, text)
+        for path in stale:
+            path.unlink()
     except OSError as error:
         raise BattenError(f"cannot write: {error.strerror}", str(directory), "choose another --out") from error
     lost = check(made, [directory / name for name in names])
     return Saved(tuple(directory / name for name in texts), lost)
+
+
+def _clear(directory: Path, texts: Mapping[str, str], users: set[Path]) -> list[Path]:
+    """Return what an earlier run left and this one does not write; raises BattenError for what is not ours."""
+    before = _written(directory / "plan.json")
+    for name in {*texts, *before}:
+        path = directory / name
+        if path.resolve() in users:
+            raise BattenError("this is one of your own files", str(path), "choose another --out")
+        if not os.path.lexists(path) or (name == "plan.json" and before):
+            continue
+        if name not in before or path.is_symlink() or not path.is_file():
+            raise BattenError("this is not of an earlier run of batten harden", str(path), "choose another --out")
+        if _digest(path.read_bytes()) != before[name]:
+            fix = "move it away, or choose another --out"
+            raise BattenError("somebody has changed this file since batten harden wrote it", str(path), fix)
+    return [directory / name for name in sorted(before) if name not in texts and (directory / name).is_file()]
+
+
+_NAMES = re.compile(r"compose\.[a-z]+\.yaml|batten\.yaml|REPORT\.md")
+
+
+def _written(record: Path) -> dict[str, str]:
+    """Return the files that an earlier run wrote, with their digests, by its own record."""
+    if record.is_symlink():
+        return {}
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))["written"]
+        return {name: str(digest) for name, digest in found.items() if _NAMES.fullmatch(name)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file all at once; a link in its place would lead elsewhere, and is replaced."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    part = Path(file.name)
+    try:
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

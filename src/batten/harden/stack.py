@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from batten import compose, resources
 from batten.errors import BattenError
 from batten.harden import credentials, lost
+from batten.harden import declared as declared_in
 from batten.harden.decide import Decision, decide
 from batten.harden.evidence import gather
 from batten.plan.base import Base, parse_base
@@ -35,7 +34,8 @@ HOST = "host"
 class Hardened:
     """What was made of a project: its plan, the overlays in ``-f`` order, and why.
 
-    ``extra`` are further files by name: the definition, and the overlay that takes credentials out.
+    ``extra`` are further files by name: the definition, where there is something to say, and the overlay that takes
+    credentials out.
     """
 
     project: compose.Project
@@ -83,7 +83,11 @@ def harden(
         stack=stack,
         decisions=decisions,
         layers=layers(stack, _NO_BASE)[1:],
-        findings=(*_unset(project), *(finding for finding in found if not _ours(finding))),
+        findings=(
+            *_unset(project),
+            *declared_in.undeclared(project.name, decisions),
+            *(finding for finding in found if not _ours(finding)),
+        ),
         credentials=secrets,
         extra=_extra(secrets, settings, capacity, inputs, project, decisions),
     )
@@ -118,23 +122,19 @@ def _extra(
     project: compose.Project,
     decisions: Mapping[str, Decision],
 ) -> dict[str, str]:
-    """The definition with the secrets that were found, and the overlay that hands them over, from the same planner."""
-    if not found:
+    """The definition, and the overlay that hands over the secrets that were found, from the same planner."""
+    declared = declared_in.definition(found, decisions)
+    if not declared:
         return {}
-    declared = credentials.fragment(found)
-    text = _DEFINITION_HEAD + yaml.safe_dump(declared, sort_keys=False, width=120)
+    named = {"batten.yaml": declared_in.text(declared)}
+    if not found:
+        return named
     parsed = parse_definition(declared, "batten.yaml")
     services = {name: _with(each.definition, parsed.services.get(name)) for name, each in decisions.items()}
     wanted = replace(inputs, definition=replace(parsed, services=services))
     host, _ = plan_host([settings], capacity, None, {settings.name: wanted})
     stack = _overlay(host.stacks[settings.name], project, decisions)
-    return {"batten.yaml": text, "compose.secrets.yaml": secrets_layer(stack).text}
-
-
-_DEFINITION_HEAD = """\
-# What batten must know of these credentials, which are written in Compose files: point stack_definition at this file.
-# No value is in it. `batten secrets import -i INVENTORY --compose-file FILE` moves the values to the hosts.
-"""
+    return {**named, "compose.secrets.yaml": secrets_layer(stack).text}
 
 
 def _with(own: ServiceDefinition, declared: ServiceDefinition | None) -> ServiceDefinition:

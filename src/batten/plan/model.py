@@ -122,6 +122,7 @@ class MemoryRequest:
 class Tuning:
     """What a container that was made for a limit of ``memory_bytes`` runs with: its tunables, and where they stand.
 
+    ``disk_bytes`` is the disk that they were made for, 0 where it was not known.
     ``environment`` holds the tuned variables alone, ``command`` is the whole command, None for the image's own.
     """
 
@@ -129,6 +130,7 @@ class Tuning:
     tunables: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] | None = None
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class ServicePlan:
 
     Values are literal: variables are filled in, and who writes Compose YAML turns ``$`` into ``$$``. An ``environment``
     value of None removes the base's variable (a password that now comes from a file). ``volumes`` maps named volumes to
-    their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax. ``secrets`` names the
+    their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax; ``data_binds`` are
+    those directories of the host among them that its user must own. ``secrets`` names the
     files that appear under ``/run/secrets``; ``rotations`` maps the secrets in them to how each is rotated.
     ``migrates`` names the database that is dumped before the image changes.
     ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
@@ -147,9 +150,10 @@ class ServicePlan:
     limits under ``deploy.resources``, and Compose refuses them in two places. ``log_driver`` is the engine's.
     ``data_version`` is ``{"env": NAME, "file": NAME}``: the image's variable and the data directory's file that must
     hold the same major version. ``dump`` is the command that writes a dump to its standard output.
-    ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes``; a container
-    that still runs with one of ``accepted`` need not be made anew for them: they wait for its next recreation. So does
-    a lower limit of a database that still has one of ``accepted_limits`` (bytes) and cannot take it live.
+    ``cpu_shares`` is its weight where processors are short. ``tunables`` fit a limit of ``tuned_bytes`` and a disk of
+    ``tuned_disk_bytes`` (0: not known, or nothing follows from it); a container that still runs with one of
+    ``accepted`` need not be made anew for them: they wait for its next recreation. So does a lower limit of a database
+    that still has one of ``accepted_limits`` (bytes) and cannot take it live.
     """
 
     name: str
@@ -186,6 +190,7 @@ class ServicePlan:
     tls: Tls | None = None
     volumes: Mapping[str, str] = field(default_factory=dict)
     extra_volumes: tuple[str, ...] = ()
+    data_binds: tuple[str, ...] = ()
     reload: tuple[str, ...] | None = None
     migrates: str | None = None
     tunables: Mapping[str, str] = field(default_factory=dict)
@@ -198,6 +203,7 @@ class ServicePlan:
     cpu_shares: int | None = None
     memory_request: MemoryRequest | None = None
     tuned_bytes: int = 0
+    tuned_disk_bytes: int = 0
     accepted: tuple[Tuning, ...] = ()
     accepted_limits: tuple[int, ...] = ()
     kept: tuple[str, ...] = ()

@@ -313,30 +313,40 @@ class Profiles:
                 return fork
         return None
 
-    def match(self, image: str, entrypoint: Sequence[str] | None = None, ports: Iterable[int] = ()) -> Match | None:
+    def match(
+        self, image: str, entrypoint: Sequence[str] | None = None, ports: Iterable[int] = (), instead_of: str = ""
+    ) -> Match | None:
         """Return the profile for an image, how sure it is, and why; None if nothing is known of it.
 
         ``entrypoint`` is the image's entrypoint with its command, None where nobody knows it; ``ports`` are those that
         it exposes. An image known by its name, under whatever registry, has its profile as it is. Of a fork that is
         laid out in its own way, and of one that only its command or name speaks for, :func:`shared` is taken.
+        ``instead_of`` is the image in whose place a person has put this one: what they call it comes first.
         """
+        asked = [one for one in dict.fromkeys((image, instead_of)) if one]
+        for one in asked:
+            if found := self._by_name(one, _tag(image)):
+                return found
+        for one in asked:
+            if guess := matching.by_evidence(self._evidence, one, entrypoint, ports):
+                made = parse_profile(guess.name, self.records[guess.name], image)
+                return Match(made if guess.whole else shared(made), "assumed", guess.why)
+        return None
+
+    def _by_name(self, image: str, tag: str) -> Match | None:
         for name in matching.names(image):
             owner, fork = self._owners.get(name), self._forks.get(name)
             if owner:
-                found = parse_profile(owner, self.records[owner], name + _tag(image))
+                found = parse_profile(owner, self.records[owner], name + tag)
                 own = split_image(image)[0]
                 why = "is one of its images" if own == name else f"mirrors {name}, one of its images"
                 return Match(found, found.confidence, f"{own} {why}")
             if fork:
-                found = parse_profile(fork, self.records[fork], name + _tag(image))
-                if _variant(self.records[fork], name + _tag(image), forks=True):
+                found = parse_profile(fork, self.records[fork], name + tag)
+                if _variant(self.records[fork], name + tag, forks=True):
                     return Match(found, "documented", f"{name} is a fork that its profile knows")
                 return Match(shared(found), "assumed", f"{name} is a fork of it, laid out in its own way")
-        guess = matching.by_evidence(self._evidence, image, entrypoint, ports)
-        if guess is None:
-            return None
-        found = parse_profile(guess.name, self.records[guess.name], image)
-        return Match(found if guess.whole else shared(found), "assumed", guess.why)
+        return None
 
     def named(self, name: str, image: str, at: At) -> Profile:
         """Return the profile called ``name``, in the variant that fits the image's tag."""

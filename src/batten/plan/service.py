@@ -10,7 +10,7 @@ from batten.plan import limits, profile, secrets
 from batten.plan.interpolate import interpolate
 from batten.plan.model import FilesMount, Finding, MemoryRequest, ServicePlan, Tls, Tmpfs, Tuning
 from batten.plan.schema import At
-from batten.plan.tunables import still_fit, tune
+from batten.plan.tunables import follow_disk, said_already, settle_disk, still_fit, tune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ _ACCEPTED = 4
 # Prometheus, "Storage": sizes are powers of two, and 80 to 85 % of the disk is the most for it alone; here it shares.
 _KEPT = re.compile(r"--storage\.tsdb\.retention\.size=(\d+)([KMGTPE]?)B")
 _DISK_SHARE = 0.4
+_FEW_HOURS = 7 * 24
 _LOKI_DISK = 20 * limits.GIB  # an estimate: a month of logs of the reference stack, compressed, is a few GiB
 # PostgreSQL's backends set this for themselves (manual, 18.4.4): where no score can be lowered, 0 would put them before
 # the postmaster, and the kernel would kill that.
@@ -38,7 +39,10 @@ _CREDENTIAL_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
 
 @dataclass(frozen=True)
 class Draft:
-    """A service before its limits: all that does not depend on how much memory it gets."""
+    """A service before its limits: all that does not depend on how much memory it gets.
+
+    ``guessed`` says why this profile, where the image's name does not.
+    """
 
     plan: ServicePlan
     profile: Profile
@@ -48,6 +52,7 @@ class Draft:
     own_environment: Mapping[str, str | None]
     known: bool
     known_floor: int = 0
+    guessed: str = ""
 
 
 def ids(user: str | None) -> tuple[int | None, int | None]:
@@ -109,6 +114,7 @@ def draft(
         tls=_tls(facts, own),
         volumes={**base.volumes, **own.volumes},
         extra_volumes=_mounts(base, own),
+        data_binds=_data_binds(_mounts(base, own), facts) if uid else (),
         # What came in by the environment comes in anew with a new container alone.
         reload=None if own.secret_variables else facts.reload,
         migrates=own.migrates,
@@ -179,7 +185,9 @@ def finish(
     facts = made.profile
     before = (previous.tuned_bytes or previous.memory_bytes) if previous else 0
     fits = before and still_fit(facts.tunables, before, memory)
-    tuned = _tuning(made, own, before if fits else memory)
+    tuned_disk = previous.tuned_disk_bytes if previous else 0
+    disk = settle_disk(capacity.disk_bytes, tuned_disk) if follow_disk(facts.tunables) else 0
+    tuned = _tuning(made, own, before if fits else memory, disk)
     nofile = own.nofile or facts.nofile
     noisy = facts.service_class in limits.NOISY
     cpus = own.cpus or limits.cpus(host_cpus, facts.cpus_weight, facts.cpus_cap, noisy=noisy)
@@ -204,17 +212,20 @@ def finish(
         tunables=tuned.tunables,
         memory_request=MemoryRequest(made.request.floor, made.request.weight, made.request.cap),
         tuned_bytes=tuned.memory_bytes,
+        tuned_disk_bytes=tuned.disk_bytes,
         accepted=() if apply_tunables else _accepted(made, own, tuned, before, memory, previous),
         accepted_limits=() if apply_tunables else _accepted_limits(facts, memory, previous),
     )
 
 
-def _tuning(made: Draft, own: ServiceDefinition, memory: int) -> Tuning:
-    """Return a service's tunables for a limit of ``memory`` bytes, and where they stand."""
+def _tuning(made: Draft, own: ServiceDefinition, memory: int, disk: int) -> Tuning:
+    """Return a service's tunables for a limit and a disk of so many bytes, and where they stand."""
     facts = made.profile
-    tuned = tune(facts.tunables, memory, At(f"profile {facts.name}"))
-    added = (*made.command_add, *tuned.arguments)
     command = made.base_command if made.base_command is not None else facts.command
+    chosen = said_already(facts.tunables, (*(command or ()), *made.command_add))
+    formulas = {name: how for name, how in facts.tunables.items() if name not in chosen}
+    tuned = tune(formulas, memory, At(f"profile {facts.name}"), disk)
+    added = (*made.command_add, *tuned.arguments)
     # What nothing is said of stays the base's own. An entrypoint of ours clears the image's own command.
     said = added or own.command is not None or made.plan.entrypoint is not None
     own_names = {name for name in tuned.environment if name not in made.own_environment}
@@ -223,6 +234,7 @@ def _tuning(made: Draft, own: ServiceDefinition, memory: int) -> Tuning:
         tuned.values,
         {name: value for name, value in tuned.environment.items() if name in own_names},
         (*(command or ()), *added) if said and (command or added) else None,
+        disk,
     )
 
 
@@ -239,18 +251,20 @@ def _accepted(
 ) -> tuple[Tuning, ...]:
     """Return what a container that was made before may go on running with.
 
-    Values for a larger limit would fill the new one, so they are accepted of databases alone, whose lower limit waits
-    with them (``module_utils/waiting.py``).
+    What was kept on a larger disk would fill a smaller one. Values for a larger limit would fill the new one, so they
+    are accepted of databases alone, whose lower limit waits with them (``module_utils/waiting.py``).
     """
     if previous is None or not made.profile.tunables:
         return ()
-    sizes = dict.fromkeys([*(one.memory_bytes for one in previous.accepted), before])
+    known = [(one.memory_bytes, one.disk_bytes) for one in previous.accepted]
     kept = [
-        size
-        for size in sizes
-        if size != tuned.memory_bytes and (size <= memory or made.plan.service_class == "database")
+        (size, disk)
+        for size, disk in dict.fromkeys([*known, (before, previous.tuned_disk_bytes)])
+        if (size, disk) != (tuned.memory_bytes, tuned.disk_bytes)
+        and disk <= tuned.disk_bytes
+        and (size <= memory or made.plan.service_class == "database")
     ]
-    found = (_tuning(made, own, size) for size in kept[-_ACCEPTED:])
+    found = (_tuning(made, own, size, disk) for size, disk in kept[-_ACCEPTED:])
     return tuple(one for one in found if one.tunables != tuned.tunables)
 
 
@@ -286,7 +300,7 @@ def unsafe(made: Draft, own: ServiceDefinition, capacity: Capacity, host_cpus: f
 
 
 def retention(plan: ServicePlan, disk_bytes: int | None, where: str) -> list[Finding]:
-    """Return what Prometheus and Loki may come to hold, where that is much of the disk that holds the stack's data."""
+    """Return what Prometheus and Loki may come to hold, where nothing of the plan bounds it to the stack's disk."""
     if not disk_bytes:
         return []
     disk = f"{disk_bytes / limits.GIB:.0f} GiB disk of the stack's data"
@@ -295,10 +309,14 @@ def retention(plan: ServicePlan, disk_bytes: int | None, where: str) -> list[Fin
         size = int(kept[1]) * 1024 ** (" KMGTPE".index(kept[2]) if kept[2] else 0) if kept else 0
         if size > _DISK_SHARE * disk_bytes:
             what = f"it keeps up to {size / limits.GIB:.0f} GiB, on the {disk}"
-            return [Finding("warning", where, what, f"lower {word.partition('=')[0]}, or take a larger disk")]
-    if plan.profile == "loki" and disk_bytes < _LOKI_DISK:
+            return [Finding("warning", where, what, f"take {word.partition('=')[0]} out, or a larger disk")]
+    period = plan.tunables.get("store.retention")
+    if period and int(period.removesuffix("h")) < _FEW_HOURS:
+        what = f"logs are kept for {int(period.removesuffix('h')) // 24} days only, on the {disk}"
+        return [Finding("note", where, what, "take a larger disk")]
+    if plan.profile == "loki" and not period and disk_bytes < _LOKI_DISK:
         what = f"Loki bounds what it keeps by time alone, on the {disk}"
-        return [Finding("note", where, what, "lower retention_period in its configuration, or take a larger disk")]
+        return [Finding("note", where, what, "lower its -store.retention, or take a larger disk")]
     return []
 
 
@@ -307,13 +325,23 @@ def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
     plan = made.plan
     found = []
     if not made.known:
-        dropped = "all capabilities dropped" if plan.cap_drop else "the engine's default capabilities"
+        left = f" but {', '.join(plan.cap_add)}" if plan.cap_add else ""
+        dropped = f"all capabilities dropped{left}" if plan.cap_drop else "the engine's default capabilities"
         found.append(
             Finding(
                 "warning",
                 where,
                 f"no profile knows {plan.image}: it keeps its user and a writable root, with {dropped}",
                 f"add {plan.image} to a profile's images, or name one: services.{plan.name}.profile in batten.yaml",
+            )
+        )
+    if made.guessed:
+        found.append(
+            Finding(
+                "note",
+                where,
+                f"{plan.image} is taken for {plan.profile}, because {made.guessed}",
+                f"name its profile: services.{plan.name}.profile in batten.yaml",
             )
         )
     if plan.secrets and ids(plan.user)[0] is None:
@@ -417,6 +445,20 @@ def _mounts(base: BaseService, own: ServiceDefinition) -> tuple[str, ...]:
         return own.mounts
     taken = {own.files_mount, *own.volumes.values()}
     return tuple(bind for bind in base.binds if bind.split(":")[1] not in taken)
+
+
+def _data_binds(mounts: tuple[str, ...], facts: Profile) -> tuple[str, ...]:
+    """The mounted directories of the host that hold what the software keeps: there or above it, and not read-only."""
+    kept = [item.path for item in facts.writable if not item.tmpfs_bytes]
+    found = []
+    for mount in mounts:
+        source, target, *options = mount.split(":")
+        above = target.rstrip("/")
+        if "ro" in ",".join(options).split(",") or not above or source.startswith("~"):
+            continue
+        if any(f"{path}/".startswith(f"{above}/") for path in kept):
+            found.append(source)
+    return tuple(found)
 
 
 def _covered(path: str, plan: ServicePlan) -> bool:

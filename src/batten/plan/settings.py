@@ -73,6 +73,9 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_target": schema.choice("selfhosted", "digitalocean"),
     "stack_profiles": schema.list_of(schema.text),
     "stack_images": schema.map_of(schema.text),
+    "stack_registries": schema.map_of(
+        schema.Record({"user": schema.text, "secret": schema.text}, required=("user", "secret"))
+    ),
     "stack_build": schema.choice("host"),
     "stack_environment": schema.map_of(schema.scalar_text),
     "stack_domain": _DOMAIN,
@@ -163,6 +166,7 @@ class StackSettings:
     prefix: Literal["stack", "infisical"] = "stack"
     compose_files: tuple[Path, ...] = ()
     lock: Path | None = None
+    registries: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def from_variables(

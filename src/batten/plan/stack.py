@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batten.errors import BattenError
-from batten.plan import limits, service
-from batten.plan.base import Base, check_services, load_base
+from batten.plan import limits, schema, service
+from batten.plan.base import Base, BaseService, check_services, load_base
 from batten.plan.definition import Definition, ServiceDefinition, load_definition
 from batten.plan.lock import Lock, load_lock
 from batten.plan.lock import findings as lock_findings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from batten.plan.definition import PublicPort
-    from batten.plan.profile import Profile
+    from batten.plan.profile import Match, Profile
     from batten.plan.settings import StackSettings
 
 # Every container, network and volume that batten makes carries labels that start so.
@@ -42,7 +42,11 @@ _MANAGED_CONNECTIONS, _MANAGED_RESERVED = 22, 20
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that one stack's plan is made of. ``known`` are profiles that somebody has chosen for services."""
+    """The files that one stack's plan is made of.
+
+    ``known`` are profiles that are chosen for services already, ``fields`` what their plans have from their files
+    alone, ``findings`` what was found on the way.
+    """
 
     base: Base
     definition: Definition
@@ -50,6 +54,8 @@ class Inputs:
     variables: Mapping[str, str]
     lock: Lock = field(default_factory=Lock)
     known: Mapping[str, Profile] = field(default_factory=dict)
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 def load_inputs(settings: StackSettings) -> Inputs:
@@ -57,14 +63,23 @@ def load_inputs(settings: StackSettings) -> Inputs:
     definition = load_definition(
         settings.definition, sections=settings.sections, services=settings.services, secrets=settings.secrets
     )
+    for registry, login in settings.registries.items():
+        if login["secret"] not in definition.secrets:
+            at = At(settings.source, "stack_registries").key(registry).key("secret")
+            raise schema.unknown_key(login["secret"], definition.secrets, at)
     host, port = settings.postgres_host, settings.postgres_port
     if not settings.managed_postgres:
         host, port = (definition.postgres or {}).get("service", "postgres"), 5432
     variables = {"POSTGRES_HOST": str(host), "POSTGRES_PORT": str(port), **settings.variables}
     base = load_base(settings.base, variables, settings.profiles, settings.compose_files)
-    return Inputs(
-        base, definition, load_profiles(settings.profiles_directory), variables, lock=load_lock(settings.lock)
-    )
+    known = load_profiles(settings.profiles_directory)
+    inputs = Inputs(base, definition, known, variables, lock=load_lock(settings.lock))
+    if not settings.compose_files:
+        return inputs
+    from batten.harden.deployed import deployed  # here, because it plans with what is in this package
+
+    found = deployed(settings.name, settings.compose_files, variables, base, definition, known)
+    return replace(inputs, definition=found.definition, known=found.known, fields=found.fields, findings=found.findings)
 
 
 def references(settings: StackSettings, inputs: Inputs) -> dict[str, str]:
@@ -335,20 +350,32 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
         own = definition.services.get(name, _NOTHING)
         at = At(definition.source, f"services.{name}")
         image = inputs.lock.pinned(_image(settings, base, name))
-        # An image that stack_images puts in place (a mirror, one's own build) is of the family that the base names.
-        family = own.profile or inputs.profiles.family(image) or inputs.profiles.family(based.image or "")
+        known = inputs.known.get(name)
+        found = None if known or own.profile else _match(based, image, inputs.profiles)
+        if own.profile:
+            known = inputs.profiles.named(own.profile, image, at.key("profile"))
         made = service.draft(
             based,
             own,
-            inputs.known.get(name) or (inputs.profiles.named(family, image, at.key("profile")) if family else None),
+            found.profile if found else known,
             image,
             tuple(port for wanted in own.ports for port in _published(wanted, settings, capacity)),
             inputs.variables,
             at,
         )
+        made = replace(made, guessed=found.why if found and found.confidence == "assumed" else "")
         build = based.build and name not in settings.images
-        drafts[name] = replace(made, plan=replace(made.plan, build=build))
+        drafts[name] = replace(made, plan=replace(made.plan, build=build, **inputs.fields.get(name, {})))
     return drafts
+
+
+def _match(based: BaseService, image: str, profiles: Profiles) -> Match | None:
+    """The profile that an image is of, as `batten harden` finds it: by its name, else by what it runs and listens on.
+
+    An image that stack_images puts in place (a mirror, one's own build) is of the family that the base names.
+    """
+    runs = (*(based.entrypoint or ()), *(based.command or ())) or None
+    return profiles.match(image, runs, {port.target for port in based.ports}, based.image or "")
 
 
 def _image(settings: StackSettings, base: Base, name: str) -> str:
@@ -567,6 +594,7 @@ def _findings(settings: StackSettings, inputs: Inputs, drafts: Mapping[str, serv
                     f"add services.{name}.ports to batten.yaml if people must reach it, else use a tunnel",
                 )
             )
+    found += inputs.findings
     planned = [draft.plan.image for draft in drafts.values() if not draft.plan.build]
     found += lock_findings(inputs.lock, planned, settings.name)
     loose = sorted(name for name, draft in drafts.items() if "@" not in draft.plan.image and not draft.plan.build)

@@ -1,4 +1,4 @@
-"""Settings inside the software that must follow its limit: heap sizes, buffers, connections.
+"""Settings inside the software that must follow its limit: heap sizes, buffers, connections; and the disk: retention.
 
 A profile's ``tunables`` maps a setting's name to a formula, ``KEYWORD`` or ``KEYWORD NUMBER``. The formula decides the
 value, and whether it goes into the environment or onto the command line.
@@ -6,7 +6,7 @@ value, and whether it goes into the environment or onto the command line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from batten.plan import schema
 if TYPE_CHECKING:
     from batten.plan.schema import At
 
-MIB = 1024**2
+MIB, GIB = 1024**2, 1024**3
 _BACKENDS_MIN, _BACKENDS_MAX = 30, 200
 _HYSTERESIS, _FULL = 0.2, 0.95
 _PARTS = (
@@ -56,6 +56,26 @@ def _work_mem(memory: int, factor: float) -> int:
     return max(1, int(memory * 0.75 / (connections(memory) * factor)) // MIB)
 
 
+# What is kept before a plan knows the disk.
+_UNKNOWN_DISK = 54 * GIB
+# An estimate: the logs of the reference stack, compressed, are some 5 GiB a month. Loki takes no period below a day
+# (its documentation, "Log retention").
+_LOGS_A_DAY = 160 * MIB
+_DAYS_MIN, _DAYS_MAX = 2, 30
+
+
+def _retention_size(disk: int, factor: float) -> str:
+    """Prometheus counts in powers of two, its write-ahead log too (its documentation, "Storage")."""
+    size = int(disk * factor)
+    return f"{size // GIB}GB" if size >= GIB else f"{max(size // MIB, 512)}MB"
+
+
+def _retention_period(disk: int, factor: float) -> str:
+    """Loki knows no size: the days that fit, in hours."""
+    days = int(disk * factor) // _LOGS_A_DAY
+    return f"{24 * max(_DAYS_MIN, min(days, _DAYS_MAX))}h"
+
+
 _Formula = tuple[float, Callable[[int, float], str], str]
 # keyword: the default number, the value, and the command line or "" for the environment.
 _FORMULAS: Mapping[str, _Formula] = {
@@ -89,7 +109,11 @@ _FORMULAS: Mapping[str, _Formula] = {
     "jvm_heap": (0.5, lambda memory, factor: "-Xms{0}m -Xmx{0}m".format(min(_share(memory, factor), 31 * 1024)), ""),
     # The JVM reads its limit, but takes a quarter of it (java(1), MaxRAMPercentage).
     "jvm_percentage": (0.7, lambda _, factor: f"-XX:MaxRAMPercentage={factor * 100:g}", ""),
+    # Of the disk, not of the memory. Prometheus says 80 to 85 % of a disk of its own; here the databases share it.
+    "retention_size": (0.15, _retention_size, "--{name}={value}"),
+    "retention_period": (0.15, _retention_period, "-{name}={value}"),
 }
+_OF_DISK = ("retention_size", "retention_period")
 
 
 def check(formula: str, at: At) -> None:
@@ -131,8 +155,26 @@ def pool(connections: int, reserved: int, limit: int) -> int:
     return min(max(connections - reserved, _POOL_MIN), limit)
 
 
-def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:
-    """Work out every tunable of a service that may use ``memory`` bytes."""
+def follow_disk(formulas: Mapping[str, str]) -> bool:
+    """Whether any of these tunables follows from the disk."""
+    return any(how.partition(" ")[0] in _OF_DISK for how in formulas.values())
+
+
+def settle_disk(now: int | None, before: int) -> int:
+    """Return the disk to reckon with: the one of ``before`` (0: none) while it is within 20 % of it, or not known."""
+    if now is None or abs(now - before) <= _HYSTERESIS * before:
+        return before
+    return now
+
+
+def said_already(formulas: Mapping[str, str], command: Sequence[str]) -> frozenset[str]:
+    """Return the tunables of the disk that a command line has already: programs refuse these flags twice."""
+    flags = {word.lstrip("-").partition("=")[0] for word in command if word.startswith("-")}
+    return frozenset(name for name, how in formulas.items() if how.partition(" ")[0] in _OF_DISK and name in flags)
+
+
+def tune(formulas: Mapping[str, str], memory: int, at: At, disk: int = 0) -> Tuned:
+    """Work out every tunable of a service with ``memory`` bytes, and data on a disk of ``disk`` bytes (0: unknown)."""
     values: dict[str, str] = {}
     environment: dict[str, str] = {}
     arguments: list[str] = []
@@ -141,7 +183,8 @@ def tune(formulas: Mapping[str, str], memory: int, at: At) -> Tuned:
         if keyword not in _FORMULAS:
             raise schema.unknown_key(keyword, _FORMULAS, at.key("tunables").key(name))
         default, compute, template = _FORMULAS[keyword]
-        values[name] = compute(memory, float(number) if number else default)
+        source = (disk or _UNKNOWN_DISK) if keyword in _OF_DISK else memory
+        values[name] = compute(source, float(number) if number else default)
         if template:
             arguments += [part.format(name=name, value=values[name]) for part in template.split()]
         else:

@@ -17,7 +17,7 @@ from batten.render.files import files, with_digests
 from batten.render.layers import layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from batten.plan.definition import Definition
@@ -54,22 +54,25 @@ def release(plan: StackPlan, settings: StackSettings, definition: Definition) ->
         "builds": build.payload(complete, built),
         "environment": dict(sorted(settings.variables.items())),
         "plan": to_json(complete),
-        "secrets": secrets(complete, definition),
+        "secrets": secrets(complete, definition, {login["secret"] for login in settings.registries.values()}),
         "postgres": postgres(complete, settings, definition, rendered),
     }
     # Through JSON and back: tuples become lists here, not at the receiver.
     return dict(json.loads(json.dumps(payload, sort_keys=True)))
 
 
-def secrets(plan: StackPlan, definition: Definition) -> dict[str, Any]:
-    """Return what the host makes, and what it delivers to whom. Only services of the plan get anything."""
+def secrets(plan: StackPlan, definition: Definition, own: Collection[str] = ()) -> dict[str, Any]:
+    """Return what the host makes, and what it delivers to whom. Only services of the plan get anything.
+
+    ``own`` are secrets that the host itself uses: its logins to registries.
+    """
     deliveries = {}
     for name, service in sorted(plan.services.items()):
         if not service.secrets:
             continue
         uid, gid = owner(service)
         deliveries[name] = {"uid": uid, "gid": gid, "files": definition.services[name].secrets}
-    used = {name for service in plan.services.values() for name in service.rotations}
+    used = {name for service in plan.services.values() for name in service.rotations} | set(own)
     return {"generate": needed(definition.secrets, used, definition.postgres), "deliveries": deliveries}
 
 
@@ -145,6 +148,8 @@ def base_files(plan: StackPlan, directory: Path) -> dict[str, str]:
             if not source.startswith("."):
                 continue
             place = (directory / source).resolve()
+            if source in service.data_binds and not place.exists():
+                continue  # the host makes it, for the service's user
             if not place.is_relative_to(directory.resolve()) or not place.exists():
                 raise BattenError(
                     f"{service.name} mounts {source}, which is not beside the base",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -30,6 +31,16 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
     return json.dumps(value, ensure_ascii=True, sort_keys=True).replace("$", "$$")
+
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# What YAML 1.1 and 1.2 read as something else than text (yaml.org/type/bool.html, null.html).
+_NO_TEXT = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
+
+
+def key(name: str) -> str:
+    """Return a mapping's key: as it is where every reader takes it for text, else quoted."""
+    return name if _PLAIN_KEY.fullmatch(name) and name.lower() not in _NO_TEXT else json.dumps(name, ensure_ascii=True)
 
 
 def json_value(value: Any) -> str:
@@ -71,6 +82,7 @@ def digest_variable(service: str) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     "yaml": yaml_value,
+    "key": key,
     "json": json_value,
     "size": size,
     "seconds": seconds,
