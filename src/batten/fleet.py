@@ -42,8 +42,12 @@ def settings_of(
     inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None
 ) -> dict[str, tuple[StackSettings, ...]]:
     """Return the stacks of each host of the inventory. Relative paths are below the inventory's directory."""
+    return stacks_of(inventory, runner.load_hosts(inventory, limit, extra))
+
+
+def stacks_of(inventory: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[StackSettings, ...]]:
+    """Return the stacks of each host whose variables are known already (``runner.load_hosts``)."""
     root = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
-    hosts = runner.load_hosts(inventory, limit, extra)
     return {
         host: host_stacks(variables, source=f"{inventory}: {host}", root=root.resolve())
         for host, variables in hosts.items()
@@ -129,8 +133,22 @@ def observed_from(data: Mapping[str, Any]) -> Observed:
 
 def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
     """Ask hosts for their capacity, through the module ``batten.core.capacity``; they are not changed."""
+    found, problems = try_hosts(inventory, hosts)
+    if problems:
+        raise BattenError(
+            "nothing tells the memory of these hosts, and they did not answer: "
+            + "; ".join(f"{host}: {error.what}" for host, error in problems.items()),
+            inventory,
+            f"bring them up (ansible all -m ping -i {inventory} shows who answers); without them, set stack_capacity: "
+            "{memory: 8G, cpus: 4}, or give plan and render --memory and --cpus",
+        )
+    return found
+
+
+def try_hosts(inventory: str, hosts: list[str]) -> tuple[dict[str, Observed], dict[str, BattenError]]:
+    """Return what is known of the hosts that answered, and why the others did not."""
     found: dict[str, Observed] = {}
-    problems: list[str] = []
+    problems: dict[str, BattenError] = {}
 
     def on_event(event: Mapping[str, Any]) -> None:
         data = event.get("event_data", {})
@@ -138,16 +156,12 @@ def ask_hosts(inventory: str, hosts: list[str]) -> dict[str, Observed]:
         if event.get("event") == "runner_on_ok" and "capacity" in result:
             found[data["host"]] = observed_from(result)
         elif event.get("event") in ("runner_on_failed", "runner_on_unreachable"):
-            error = reach.why(result, data["host"])
-            problems.append(f"{data['host']}: {error.what if error else str(result.get('msg', '')).strip()}")
+            name = data["host"]
+            ping = f"ansible {name} -m ping -i {inventory}"
+            problems[name] = reach.why(result, name) or BattenError(str(result.get("msg", "")).strip(), name, ping)
 
     runner.run_module("batten.core.capacity", inventory, pattern=",".join(hosts), on_event=on_event)
-    missing = [host for host in hosts if host not in found]
-    if missing:
-        raise BattenError(
-            "nothing tells the memory of these hosts, and they did not answer: " + "; ".join(problems or missing),
-            inventory,
-            f"bring them up (ansible all -m ping -i {inventory} shows who answers); without them, set stack_capacity: "
-            "{memory: 8G, cpus: 4}, or give plan and render --memory and --cpus",
-        )
-    return found
+    for host in hosts:
+        if host not in found and host not in problems:
+            problems[host] = BattenError("it did not answer", host, f"ansible {host} -m ping -i {inventory}")
+    return found, problems

@@ -6,6 +6,7 @@ the batch of reads really sees what an administrator, a person in a hurry or an 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 
 from batten import verify
 from batten.errors import BattenError
-from batten.verify.catalogue import cases, catalogue, judge
+from batten.verify import scan
+from batten.verify.catalogue import Case, cases, catalogue, judge
 from batten.verify.live import endpoints, read
 from tests.rig import hosts
 from tests.verify import stack
@@ -43,7 +45,7 @@ def failing(host: hosts.Host) -> set[str]:
         lambda command: _Result(host.run(command, check=False)),
         {"small": "small"},
         backups=directories,
-        tls=endpoints(planned),
+        more=endpoints(planned),
     )
     return {case.entry.id for case in cases(host.name, planned) if judge(case, planned, live).status == "fail"}
 
@@ -228,6 +230,8 @@ HOST = [
         "docker network rm more",
         "networks.internal",
     ),
+    ("docker network connect small_inner small-ui-1", "docker rm -f small-ui-1", "networks.isolated"),
+    ("docker exec -d -u 0 small-web-1 sleep 1000", "docker restart -t 1 small-web-1", "privileges.exec-user"),
     ("docker swarm init", "docker swarm leave --force", "daemon.no-swarm"),
 ]
 
@@ -283,6 +287,27 @@ def test_an_engine_with_its_defaults_is_noticed(host: hosts.Host) -> None:
         host.run("docker rm -f small-web-1 small-store-1 small-migrate-1")
         stack.up(host)
     assert failing(host) == set()
+
+
+def test_a_port_that_answers_another_host_is_noticed(host: hosts.Host) -> None:
+    """Seen from a second host, and from this machine, which shares a network with it."""
+    key = "-v /opt/batten/small/secrets/store:/s:ro --user 999 shell:1"
+    serve = "openssl s_server -quiet -accept 8443 -cert /s/server.crt -key /s/server.key"
+    host.run(f"docker run -d --name stranger -p {host.address}:5432:8443 {key} {serve}")
+    second = hosts.start(f"{NAME}-2", image="base")
+    try:
+        live = read(host.name, lambda words: _Result(host.run(words, check=False)), {"small": "small"})
+        away = scan.from_host(lambda words: _Result(second.run(words, check=False)))
+        for vantage in (away, scan.from_here):
+            seen = scan.outside(live, [stack.PLAN], [vantage])
+            assert seen[host.address][5432] == "open"
+            case = Case(catalogue()["ports.outside"], host.name)
+            told = {"host_firewall": True}
+            verdict = judge(case, {"small": stack.PLAN}, dataclasses.replace(live, outside=seen), told)
+            assert (verdict.status, f"{host.address}:5432" in verdict.evidence) == ("fail", True)
+    finally:
+        second.remove()
+        host.run("docker rm -f stranger")
 
 
 def test_the_whole_suite_runs_as_batten_verify_does(host: hosts.Host, tmp_path: Path) -> None:

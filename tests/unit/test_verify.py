@@ -18,7 +18,7 @@ from batten.errors import BattenError
 from batten.verify import expectations, report, waivers
 from batten.verify.catalogue import FAMILIES, Case, catalogue, judge
 from batten.verify.controls.privileges import looks_secret
-from batten.verify.live import SCRIPT, command, parse, read
+from batten.verify.live import SCRIPTS, command, parse, read
 from batten.verify.model import Control, LiveHost, Report, Status, Verdict
 from batten.verify.waivers import Waiver
 from tests.verify.record import BOUNDARY, SNAPSHOT
@@ -47,7 +47,7 @@ def snapshot() -> LiveHost:
 
 def mask(text: str) -> str:
     """The script's own filter over lines such as ``docker inspect`` prints."""
-    function = re.search(r"^mask_environment\(\) \{.*?^\}$", SCRIPT.read_text(), re.DOTALL | re.MULTILINE)
+    function = re.search(r"^mask_environment\(\) \{.*?^\}$", SCRIPTS[0].read_text(), re.DOTALL | re.MULTILINE)
     assert function
     done = subprocess.run(
         ["sh", "-c", f"{function[0]}\nmask_environment"], input=text, capture_output=True, text=True, check=True
@@ -86,8 +86,10 @@ def test_no_value_leaves_the_host(value: str) -> None:
 
 
 def test_the_script_is_posix_shell_and_of_secrets_reads_certificates_only() -> None:
-    assert subprocess.run(["sh", "-n", str(SCRIPT)], check=False).returncode == 0
-    script = [line.strip() for line in SCRIPT.read_text().splitlines() if not line.startswith("#")]
+    for script in SCRIPTS:
+        assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+    lines = [line for each in SCRIPTS for line in each.read_text().splitlines()]
+    script = [line.strip() for line in lines if not line.startswith("#")]
     listing = ("for part in", "quietly findmnt", "units=", "quietly head -c 24")
     certificates = ("for file in", "if [ -f", "name=$(quietly openssl x509")
     assert all(line.startswith((*listing, *certificates)) for line in script if "secrets" in line)

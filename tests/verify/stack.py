@@ -5,6 +5,8 @@ The controls must not depend on how batten deploys, so this is written out by ha
 
 from __future__ import annotations
 
+from typing import Any
+
 from batten.plan.model import BackupPlan, FilesMount, Healthcheck, Port, ServicePlan, StackPlan, Tls, Tmpfs, VolumePlan
 from tests.rig.hosts import Host
 
@@ -77,6 +79,43 @@ PLAN = StackPlan(
     sync_seconds=300,
     backup=BackupPlan(f"age1{'q' * 58}", "/var/backups/batten", "daily", 3, 86400),
 )
+
+# What an inventory tells role host of such a host.
+VARIABLES: dict[str, Any] = {
+    "host_firewall": True,
+    "host_firewall_metadata": True,
+    "host_firewall_input": False,
+    "host_firewall_allow": [
+        {"port": 22, "protocol": "tcp"},
+        {"port": 9100, "protocol": "tcp", "from": ["10.0.0.0/8", "fd00::/8"]},
+    ],
+    "host_audit": True,
+    "host_sysctls": {
+        "net.ipv4.conf.all.accept_redirects": 0,
+        "net.ipv4.conf.all.rp_filter": 2,
+        "kernel.dmesg_restrict": 1,
+        "fs.protected_hardlinks": 1,
+    },
+    "host_core_dumps": False,
+    "host_time": True,
+    "host_unattended_upgrades": True,
+    "host_docker_group": True,
+    "host_docker_group_members": [],
+    "host_swap": "keep",
+}
+FIREWALL_UNIT = """[Unit]
+Before=docker.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f /etc/batten/firewall.nft
+[Install]
+WantedBy=multi-user.target
+"""
+UPGRADES = """APT::Periodic::Update-Package-Lists "1";
+APT::Periodic::Unattended-Upgrade "1";
+Unattended-Upgrade::Package-Blacklist { "^docker.io$"; "^docker-ce$"; "^containerd$"; "^containerd.io$"; "^runc$"; };
+"""
 
 _COMMON = """
     image: shell:1

@@ -13,11 +13,11 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batten.errors import BattenError
 from batten.verify import expectations, waivers
-from batten.verify.expectations import Expectations
+from batten.verify.expectations import Expectations, Variables
 from batten.verify.hosts import HostReport
 from batten.verify.model import Control, Report
 from batten.verify.waivers import Waiver
@@ -35,11 +35,14 @@ def run(
     *,
     limit: str | None = None,
     plans: Expectations | None = None,
+    variables: Variables | None = None,
     accepted: Sequence[Waiver] | None = None,
 ) -> Report:
     """Run every control on every planned host of an inventory.
 
     :param plans: host to stack name to plan; made anew from the inventory and the hosts' capacity if None.
+    :param variables: what role ``host`` is told of each host; with plans given and none of these, its controls do not
+        apply.
     :param accepted: waivers; read from ``waivers.yaml`` beside the inventory if None.
     :raises BattenError: the inventory, a plan or a waiver is wrong. A host that cannot be judged is
         in ``Report.errors``.
@@ -47,10 +50,15 @@ def run(
     started = time.monotonic()
     if accepted is None:
         accepted = waivers.load(waivers.beside(Path(inventory)))
+    errors: list[dict[str, str]] = []
     if plans is None:
-        plans = expectations.from_inventory(str(inventory), limit)
+        asked = expectations.from_inventory(str(inventory), limit)
+        plans, variables = asked.plans, asked.variables
+        errors = [{"host": host, "what": why.what, "fix": why.fix} for host, why in asked.errors.items()]
     with tempfile.TemporaryDirectory(prefix="batten-verify-") as directory:
-        results = _run_pytest(str(inventory), plans, accepted, Path(directory))
+        results: dict[str, Any] = {"controls": [], "errors": [], "hosts": []}
+        if plans:
+            results = _run_pytest(str(inventory), plans, variables or {}, accepted, Path(directory))
     stand_ins = {
         (c["host"], c["stack"], c["service"], software)
         for c in results["controls"]
@@ -61,7 +69,7 @@ def run(
     today = now.astimezone().date()
     return Report(
         controls=controls,
-        errors=tuple(results["errors"]),
+        errors=(*errors, *results["errors"]),
         notes=waivers.notes(accepted, controls, today),
         stand_ins=tuple(
             {
@@ -80,12 +88,14 @@ def run(
     )
 
 
-def _run_pytest(inventory: str, plans: Expectations, accepted: Sequence[Waiver], directory: Path) -> dict[str, list]:  # type: ignore[type-arg]
+def _run_pytest(
+    inventory: str, plans: Expectations, variables: Variables, accepted: Sequence[Waiver], directory: Path
+) -> dict[str, Any]:
     """Run the suite in its own process: pytest keeps state, and prints. Only the plugins that it needs are loaded."""
     from batten.verify.session import PLANS, RESULTS, WAIVERS
 
     files = {name: directory / name for name in (PLANS, WAIVERS, RESULTS)}
-    files[PLANS].write_text(expectations.dump(plans))
+    files[PLANS].write_text(expectations.dump(plans, variables))
     files[WAIVERS].write_text(waivers.dump(accepted))
     environment = os.environ | {name: str(path) for name, path in files.items()}
     environment |= {
@@ -114,7 +124,7 @@ def _run_pytest(inventory: str, plans: Expectations, accepted: Sequence[Waiver],
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     try:
-        results: dict[str, list] = json.loads(files[RESULTS].read_text())  # type: ignore[type-arg]
+        results: dict[str, Any] = json.loads(files[RESULTS].read_text())
     except (OSError, ValueError):
         results = {"controls": [], "errors": [], "hosts": []}
     # 0 and 1 are pytest's "all passed" and "some failed"; anything else means that it could not judge.

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from batten import runner
 from batten.errors import BattenError
 from batten.verify import expectations, report, run
 
@@ -21,7 +22,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         plans = expectations.load(options.plans) if options.plans else None
-        found = run(options.inventory, limit=options.limit, plans=plans)
+        # What role host is told stands in the inventory only.
+        told = expectations.variables_of(runner.load_hosts(options.inventory, options.limit)) if plans else None
+        found = run(options.inventory, limit=options.limit, plans=plans, variables=told)
     except BattenError as error:
         sys.stderr.write(f"batten: {error}\n")
         return 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from batten.verify.model import Control, LiveContainer, LiveHost, Verdict, not_applicable
+from batten.verify.model import Control, HostPlan, LiveContainer, LiveHost, Verdict, not_applicable
 
 if TYPE_CHECKING:
     from batten.plan.model import StackPlan
@@ -32,6 +32,9 @@ FAMILIES = (
     "backups",
     "daemon",
     "files",
+    "firewall",
+    "audit",
+    "host",
 )
 
 
@@ -39,7 +42,7 @@ FAMILIES = (
 class Entry:
     """One control. ``judge`` takes the expected value and the live one of its scope:
 
-    ``(ServicePlan, LiveContainer)``, ``(StackPlan, LiveHost)`` or ``(tuple[StackPlan, ...], LiveHost)``.
+    ``(ServicePlan, LiveContainer)``, ``(StackPlan, LiveHost)`` or ``(HostPlan, LiveHost)``.
     ``needs_process``: judges what the kernel enforces, so a container that does not run cannot be judged.
     """
 
@@ -102,11 +105,13 @@ def cases(host: str, stacks: Mapping[str, StackPlan]) -> Iterator[Case]:
                 yield from (Case(entry, host, stack, service) for service in plan.services)
 
 
-def judge(case: Case, stacks: Mapping[str, StackPlan], live: LiveHost) -> Verdict:
-    """Judge one case against one batch of reads."""
+def judge(
+    case: Case, stacks: Mapping[str, StackPlan], live: LiveHost, variables: Mapping[str, Any] | None = None
+) -> Verdict:
+    """Judge one case against one batch of reads. ``variables`` are those of role ``host``; None: it does not run."""
     entry = case.entry
     if entry.scope == "host":
-        return entry.judge(tuple(stacks.values()), live)
+        return entry.judge(HostPlan(tuple(stacks.values()), variables or {}), live)
     assert case.stack is not None
     plan = stacks[case.stack]
     if entry.scope == "stack":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from batten.errors import BattenError
 from batten.plan.model import StackPlan, stack_from_json, to_json
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Stacks = Mapping[str, StackPlan]  # by name
 Expectations = Mapping[str, Stacks]  # by host
+Variables = Mapping[str, Mapping[str, Any]]  # by host: those of role host
 
 
 def load(path: Path) -> Expectations:
@@ -35,23 +37,48 @@ def load(path: Path) -> Expectations:
         ) from error
 
 
-def dump(expectations: Expectations) -> str:
-    """The text that :func:`load` reads."""
+def load_variables(path: Path) -> Variables:
+    """Return the hosts' variables of such a file; none for a file of plans alone."""
+    hosts = json.loads(path.read_text())["hosts"]
+    return {host: values["variables"] for host, values in hosts.items() if "variables" in values}
+
+
+def dump(expectations: Expectations, variables: Variables | None = None) -> str:
+    """The text that :func:`load` and :func:`load_variables` read."""
     hosts = {
         host: {"stacks": {name: to_json(plan) for name, plan in stacks.items()}}
+        | ({"variables": variables[host]} if variables and host in variables else {})
         for host, stacks in expectations.items()
     }
     return json.dumps({"hosts": hosts}, sort_keys=True)
 
 
-def from_inventory(inventory: str, limit: str | None = None) -> Expectations:
+@dataclass(frozen=True)
+class Asked:
+    """What an inventory expects of its hosts; ``errors`` are those of which it could not be found out, and why."""
+
+    plans: Expectations
+    variables: Variables
+    errors: Mapping[str, BattenError]
+
+
+def variables_of(hosts: Mapping[str, Mapping[str, Any]]) -> Variables:
+    """Return what role ``host`` is told of each host, its defaults included, out of ``runner.load_hosts``."""
+    return {
+        host: {name: value for name, value in values.items() if name.startswith("host_")}
+        for host, values in hosts.items()
+    }
+
+
+def from_inventory(inventory: str, limit: str | None = None) -> Asked:
     """Plan anew on the controller, from the inventory's variables and the capacity that each host has now.
 
     The record of the last run, which ``batten plan`` is content with, is passed over: what is judged is the present.
+    A host that does not answer, or that nothing can be planned for, does not keep the others from being judged.
 
-    :raises BattenError: the inventory, a base or a definition is wrong, or a host does not tell its capacity.
+    :raises BattenError: the inventory, a base or a definition is wrong.
     """
-    from batten import fleet
+    from batten import fleet, runner
     from batten.plan.stack import load_inputs, plan_host
     from batten.render import release
 
@@ -64,6 +91,14 @@ def from_inventory(inventory: str, limit: str | None = None) -> Expectations:
             for stack in stacks
         }
 
-    settings = fleet.settings_of(inventory, limit)
-    observed = fleet.ask_hosts(inventory, list(settings))  # their recorded plans count, whatever stack_capacity says
-    return {host: complete(stacks, observed[host]) for host, stacks in settings.items()}
+    hosts = runner.load_hosts(inventory, limit)
+    settings = fleet.stacks_of(inventory, hosts)
+    # Their recorded plans count, whatever stack_capacity says.
+    observed, errors = fleet.try_hosts(inventory, list(settings))
+    plans: dict[str, Stacks] = {}
+    for host in observed:
+        try:
+            plans[host] = complete(settings[host], observed[host])
+        except BattenError as error:
+            errors[host] = error
+    return Asked(plans, variables_of(hosts), errors)

@@ -27,7 +27,7 @@ from batten.verify.model import (
 if TYPE_CHECKING:
     from batten.plan.model import StackPlan, Tls
 
-SCRIPT = Path(__file__).with_name("reads.sh")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("reads.sh", "reads_host.sh")]
 PROBE = Path(__file__).with_name("probe.py")
 
 
@@ -49,19 +49,19 @@ def read(
     projects: Mapping[str, str],
     inventory: str | None = None,
     backups: Iterable[str] = (),
-    tls: Iterable[str] = (),
+    more: Iterable[str] = (),
 ) -> LiveHost:
     """Read one host in one round trip.
 
     :param run: runs a shell command on the host and returns rc, stdout and stderr (testinfra's ``host.run``).
     :param projects: stack name to Compose project name.
     :param backups: the directories, absolute, in which backups should lie.
-    :param tls: what serves TLS, see :func:`endpoints`.
+    :param more: what else is asked, see :func:`endpoints` and :func:`sysctl_names`.
     :raises BattenError: the host does not answer, sudo asks for a password, or its Docker engine is down.
     """
     boundary = f"batten-{secrets.token_hex(8)}"
     try:
-        result = run(command(boundary, projects, backups, tls))
+        result = run(command(boundary, projects, backups, more))
     except Exception as error:  # each testinfra backend raises its own kind
         raise unreachable(name, last_line(str(error)), inventory) from error
     if f"{boundary} host" not in result.stdout or f"{boundary} end" not in result.stdout:
@@ -85,20 +85,31 @@ def endpoints(stacks: Mapping[str, StackPlan]) -> list[str]:
     ]
 
 
+def sysctl_names(variables: Mapping[str, Any]) -> list[str]:
+    """Return the kernel settings that role ``host`` is to set, in the script's words."""
+    return [f"sysctl={name}" for name in wanted_sysctls(variables)]
+
+
+def wanted_sysctls(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Return the kernel settings that role ``host`` is told of, by name; null leaves one alone."""
+    told = {**(variables.get("host_sysctls_default") or {}), **(variables.get("host_sysctls") or {})}
+    return {name: str(value) for name, value in sorted(told.items()) if value is not None}
+
+
 def _fields(tls: Tls) -> tuple[object, ...]:
     return tls.port, tls.protocol, tls.certificate, tls.name or ""
 
 
-def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] = (), tls: Iterable[str] = ()) -> str:
+def command(boundary: str, projects: Mapping[str, str], backups: Iterable[str] = (), more: Iterable[str] = ()) -> str:
     """The shell command: the script as root, through sudo where the connection is not root's."""
-    words = [
+    arguments = [
         boundary,
         PROBE.read_text(),
         *sorted(set(backups)),
-        *sorted(tls),
+        *sorted(more),
         *(word for pair in sorted(projects.items()) for word in pair),
     ]
-    script = f"sh -c {shlex.quote(SCRIPT.read_text())} sh {shlex.join(words)}"
+    script = f"sh -c {shlex.quote(''.join(script.read_text() for script in SCRIPTS))} sh {shlex.join(arguments)}"
     return f'set --; [ "$(id -u)" = 0 ] || set -- sudo -n; "$@" {script}'
 
 
@@ -162,6 +173,15 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         refreshed={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "refreshed"},
         made={words[1]: _json(body) or {} for words, body in sections.items() if words[0] == "made"},
         images=tuple({image["Id"]: image for image in _json(one("images")) or ()}.values()),
+        machine=dict(_pairs(one("machine"), " ")),
+        sysctls=dict(_pairs(one("sysctls"), " ")),
+        audit=tuple(one("audit").splitlines()),
+        present=frozenset(one("present").split()),
+        table=tuple((_json(one("nft")) or {}).get("nftables", ())),
+        chains=frozenset(one("chains").splitlines()),
+        apt=dict(re.findall(r'^(\S+) "(.*)";$', one("apt"), re.MULTILINE)),
+        held_back=tuple(re.findall(r'^Unattended-Upgrade::Package-Blacklist:: "(.*)";$', one("apt"), re.MULTILINE)),
+        addresses=tuple(_addresses(one("addresses"))),
         drift=tuple(map(_object, one("drift").splitlines())),
         backups={words[1]: tuple(_backups(body)) for words, body in sections.items() if words[0] == "backups"},
     )
@@ -240,6 +260,14 @@ def _listeners(text: str) -> Iterator[Listener]:
             continue
         programs = tuple(sorted(set(re.findall(r'\("([^"]+)"', line))))
         yield Listener(columns[0], address.strip("[]").partition("%")[0], int(port), programs)
+
+
+def _addresses(text: str) -> Iterator[str]:
+    """The host's own addresses, without those of Docker's bridges; ``ip -o addr``."""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 3 and not words[1].startswith(("docker", "br-", "veth")):
+            yield words[3].partition("/")[0]
 
 
 def _units(text: str) -> dict[str, dict[str, str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batten.plan.model import StackPlan
     from batten.verify.hosts import HostReport
 
 Status = Literal["pass", "fail", "waived", "not_applicable"]
@@ -46,6 +47,18 @@ def all_of(*verdicts: Verdict) -> Verdict:
         if chosen:
             return Verdict(status, "; ".join(chosen))
     return not_applicable("; ".join(verdict.evidence for verdict in verdicts))
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What is expected of one host: its stacks, and what its inventory tells role ``host`` (its README has them)."""
+
+    stacks: tuple[StackPlan, ...]
+    variables: Mapping[str, Any]
+
+    def wants(self, name: str) -> bool:
+        """True if a part of role ``host`` is on. One that the inventory says nothing of is off."""
+        return bool(self.variables.get(name))
 
 
 @dataclass(frozen=True)
@@ -195,9 +208,12 @@ class LiveHost:
 
     ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
     a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name,
-    ``refreshed`` what the last look at Infisical came to. ``tried`` is what ``probe.py`` found for each container.
-    ``images`` are those of the stacks' containers, as ``docker image inspect`` has them but for values of variables;
-    ``drift`` is what the drift timer wrote: its last report, then its history, oldest first.
+    ``refreshed`` what the last look at Infisical came to. ``tried`` is what ``probe.py`` found for each container,
+    ``outside`` which ports answer from outside (``scan.py``). ``machine`` are single values of the host itself,
+    ``table`` is nft's own listing of batten's rules, ``audit`` the rules of the kernel, ``held_back`` the packages that
+    are not upgraded by themselves. ``images`` are those of the stacks' containers, as ``docker image inspect`` has them
+    but for values of variables; ``drift`` is what the drift timer wrote: its last report, then its history, oldest
+    first.
     """
 
     name: str
@@ -224,6 +240,16 @@ class LiveHost:
     sealed: Mapping[str, str]
     refreshed: Mapping[str, Mapping[str, Any]]
     made: Mapping[str, Mapping[str, str]]
+    machine: Mapping[str, str]
+    sysctls: Mapping[str, str]
+    audit: tuple[str, ...]
+    present: frozenset[str]
+    table: tuple[Mapping[str, Any], ...]
+    chains: frozenset[str]
+    apt: Mapping[str, str]
+    held_back: tuple[str, ...]
+    addresses: tuple[str, ...]
+    outside: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     images: tuple[Mapping[str, Any], ...] = ()
     drift: tuple[Mapping[str, Any], ...] = ()
 

@@ -36,6 +36,10 @@ OUTSIDE = ("198.51.100.1", 9)  # TEST-NET-2 of RFC 5737: nobody's; asked for a r
 
 
 def main() -> None:
+    if sys.argv[1:]:  # an outside look from this host: [SECONDS, [[ADDRESS, PORT], ...]]
+        seconds, targets = json.loads(sys.argv[1])
+        sys.stdout.write(json.dumps(attempts([(str(address), int(port)) for address, port in targets], seconds)))
+        return
     containers = [line.split() for line in sys.stdin if len(line.split()) >= 3][:MOST_CONTAINERS]
     running = [words for words in containers if words[1] != "0"]
     listening = {words[0]: listens(words[1]) for words in running}
@@ -115,8 +119,8 @@ def look(identity: str, targets: list[tuple[str, str, int]]) -> dict[str, Any]:
     }
 
 
-def attempts(addresses: list[tuple[str, int]]) -> list[str]:
-    """Connect to all at once. Each comes to ``open``, ``refused``, ``unreachable`` or ``silent``."""
+def attempts(addresses: list[tuple[str, int]], seconds: float = SECONDS) -> list[str]:
+    """Connect to all at once. After ``seconds`` each comes to ``open``, ``refused``, ``unreachable`` or ``silent``."""
     words = ["silent"] * len(addresses)
     waiting: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()
@@ -130,7 +134,7 @@ def attempts(addresses: list[tuple[str, int]]) -> list[str]:
         else:
             words[position] = word(code)
             one.close()
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while waiting and (left := deadline - time.monotonic()) > 0:
         for number, _ in poll.poll(left * 1000):
             position, one = waiting.pop(number)

@@ -1,7 +1,7 @@
 # One batch of reads for `batten verify`: everything the controls need to know of a host, in one round trip.
 #
 # Arguments: BOUNDARY (a word the caller made up for this read), the text of probe.py, the directories of backups, words
-# tls=..., then pairs STACK PROJECT.
+# tls=... and sysctl=NAME, then pairs STACK PROJECT. reads_host.sh goes on from its end.
 # Output: sections, each opened by a line "BOUNDARY NAME [ARGUMENT]"; the last is "BOUNDARY end".
 # Only Docker's client, coreutils, findutils, iproute2, openssl, Python and systemd are used, not batten's program: what
 # is judged must not be the witness. Values of environment variables are replaced here, before they leave the host; the
@@ -110,7 +110,8 @@ docker info --format '{{json .}}' 2>&1
 section daemon.json
 quietly cat /etc/docker/daemon.json
 
-containers='' networks=bridge volumes='' units='docker.service docker.socket containerd.service'
+containers='' networks=bridge volumes='' sysctls='' \
+    units='docker.service docker.socket containerd.service batten-firewall.service auditd.service apt-daily-upgrade.timer'
 for argument in "$@"; do
     case $argument in
         /*) # each backup: the size of its encrypted file, then what its JSON file says of it, on one line
@@ -122,6 +123,10 @@ for argument in "$@"; do
             ;;
         tls=*)
             served "${argument#tls=}"
+            continue
+            ;;
+        sysctl=*)
+            sysctls="$sysctls ${argument#sysctl=}"
             continue
             ;;
     esac
@@ -221,4 +226,3 @@ files_of /etc/docker /etc/docker/daemon.json /etc/default/docker /etc/sysconfig/
     $(quietly grep -Eo '"tls(cacert|cert|key)": *"[^"]*"' /etc/docker/daemon.json | sed 's/.*: *"//; s/"$//') \
     $([ -n "${volumes# }" ] && quietly docker volume inspect --format '{{.Mountpoint}}' $volumes)
 
-section end

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from batten.plan.model import StackPlan
 from batten.verify.catalogue import control
-from batten.verify.model import FileStat, LiveHost, Verdict, fails, holds, not_applicable
+from batten.verify.model import FileStat, HostPlan, LiveHost, Verdict, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Stacks = tuple[StackPlan, ...]
 Paths = Callable[[LiveHost], list[str]]
 
 
@@ -71,11 +70,11 @@ def _declare(what: str, name: str, paths: Paths, group: str, most: int, owner: s
         scope="host",
         cis=owner,
     )
-    def owned(expected: Stacks, live: LiveHost) -> Verdict:
+    def owned(expected: HostPlan, live: LiveHost) -> Verdict:
         return _judged(live, paths(live), lambda stat: not _owned(stat, group), f"root:{group}")
 
     @control(f"files.{name}", f"The mode of {what} allows no more than {most:04o}", scope="host", cis=mode)
-    def restricted(expected: Stacks, live: LiveHost) -> Verdict:
+    def restricted(expected: HostPlan, live: LiveHost) -> Verdict:
         return _judged(live, paths(live), lambda stat: bool(stat.mode & ~most & 0o7777), f"at most {most:04o}")
 
 
@@ -84,32 +83,32 @@ for _row in GUARDED:
 
 
 @control("files.containerd-config", "Only root can change containerd's settings", scope="host")
-def containerd_config(expected: Stacks, live: LiveHost) -> Verdict:
+def containerd_config(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, [*_unit("containerd.service")(live), "/etc/containerd/config.toml"], 0o644)
 
 
 @control("files.docker-data", "Only root reads the engine's data", scope="host")
-def docker_data(expected: Stacks, live: LiveHost) -> Verdict:
+def docker_data(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, ["/var/lib/docker"], 0o711)
 
 
 @control("files.batten-state", "Only root reads batten's state", scope="host")
-def batten_state(expected: Stacks, live: LiveHost) -> Verdict:
+def batten_state(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, ["/var/lib/batten"], 0o700)
 
 
 @control("files.batten-audit", "Only root reads and writes the audit file", scope="host")
-def batten_audit(expected: Stacks, live: LiveHost) -> Verdict:
+def batten_audit(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, ["/var/log/batten/audit.jsonl"], 0o640)
 
 
 @control("files.batten-program", "Only root can change batten's program and its directories", scope="host")
-def batten_program(expected: Stacks, live: LiveHost) -> Verdict:
+def batten_program(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, ["/usr/local/lib/batten/batten-host.pyz", "/opt/batten", "/etc/batten"], 0o755)
 
 
 @control("files.batten-units", "Only root can change batten's units", scope="host")
-def batten_units(expected: Stacks, live: LiveHost) -> Verdict:
+def batten_units(expected: HostPlan, live: LiveHost) -> Verdict:
     return _guarded(live, _below("/etc/systemd/system/batten-")(live), 0o644)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control, is_oneoff
 from batten.verify.controls.health import is_one_shot, moment
-from batten.verify.model import LiveContainer, LiveHost, Verdict, all_of, equal, fails, holds, not_applicable
+from batten.verify.model import HostPlan, LiveContainer, LiveHost, Verdict, all_of, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from batten.plan.model import ServicePlan, StackPlan
@@ -122,7 +122,7 @@ def data_mounted(expected: StackPlan, live: LiveHost) -> Verdict:
 
 
 @control("lifecycle.engine-boot", "The engine comes up at boot by itself", scope="host")
-def engine_boot(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+def engine_boot(expected: HostPlan, live: LiveHost) -> Verdict:
     units = {name: live.units.get(name, {}) for name in ("docker.service", "containerd.service")}
     problems = [
         f"{name} is {unit.get('UnitFileState') or 'missing'} and {unit.get('ActiveState', 'missing')}"
@@ -133,7 +133,7 @@ def engine_boot(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
 
 
 @control("lifecycle.units-loaded", "The units that systemd runs are those on the disk", scope="host")
-def units_loaded(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+def units_loaded(expected: HostPlan, live: LiveHost) -> Verdict:
     stale = [name for name, unit in live.units.items() if unit.get("NeedDaemonReload") == "yes"]
     return fails(f"changed since they were read: {', '.join(sorted(stale))}") if stale else holds("all of them")
 

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
+from batten.verify.model import HostPlan, LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
-    from batten.plan.model import ServicePlan, StackPlan
+    from batten.plan.model import ServicePlan
 
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}  # systemd.time(7), as systemctl show prints it
 LINES_A_SECOND = 10_000  # more than all services of a host write; journald's own default is 333
@@ -43,7 +43,7 @@ def json_lines(expected: ServicePlan, live: LiveContainer) -> Verdict:
 
 
 @control("logging.journal-persistent", "The journal survives a reboot", scope="host")
-def persistent(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+def persistent(expected: HostPlan, live: LiveHost) -> Verdict:
     storage = live.journal.get("Storage", "auto")  # journald.conf(5): auto is persistent if the directory exists
     kept = storage == "persistent" or (storage == "auto" and "directory" in live.journal)
     evidence = f"Storage={storage}, /var/log/journal {'exists' if 'directory' in live.journal else 'is missing'}"
@@ -51,13 +51,13 @@ def persistent(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
 
 
 @control("logging.journal-bounded", "The journal cannot fill the disk", scope="host")
-def bounded(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+def bounded(expected: HostPlan, live: LiveHost) -> Verdict:
     size = live.journal.get("SystemMaxUse")
     return holds(f"SystemMaxUse={size}") if size else fails("SystemMaxUse is not set")
 
 
 @control("logging.journal-complete", "The journal drops no line of the engine", scope="host")
-def complete(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
+def complete(expected: HostPlan, live: LiveHost) -> Verdict:
     """Container lines come from docker.service, and journald limits each unit: journald.conf(5).
 
     An interval of 0 in a unit does not lift the limit, it means journald's own (systemd issue 22034).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batten.verify.catalogue import control, is_oneoff
-from batten.verify.model import LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
+from batten.verify.model import HostPlan, LiveContainer, LiveHost, Verdict, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,8 +120,8 @@ def no_way_out(expected: StackPlan, live: LiveHost) -> Verdict:
 
 
 @control("networks.stacks-apart", "No stack reaches another's services", scope="host")
-def stacks_apart(expected: tuple[StackPlan, ...], live: LiveHost) -> Verdict:
-    if len(expected) < 2:
+def stacks_apart(expected: HostPlan, live: LiveHost) -> Verdict:
+    if len(expected.stacks) < 2:
         return not_applicable("one stack only")
     projects = {one.id: one.project for one in live.containers}
     names = {one.id: f"{one.project}/{one.service}" for one in live.containers}

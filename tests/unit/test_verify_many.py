@@ -1,0 +1,182 @@
+"""Many hosts at once, what is tried from outside and from inside; with runs and sockets of our own, no host."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from batten import verify
+from batten.errors import BattenError
+from batten.verify import expectations, probe, scan
+from batten.verify.catalogue import cases
+from batten.verify.live import PROBE, parse
+from batten.verify.model import LiveHost
+from batten.verify.session import Session, Target
+from batten.verify.waivers import Waiver
+from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.stack import PLAN, VARIABLES
+
+TEXT = SNAPSHOT.read_text()
+HOSTS = [f"web{number}" for number in range(1, 6)]
+
+
+def snapshot() -> LiveHost:
+    return parse("recorded", TEXT, BOUNDARY)
+
+
+def session(runs: dict[str, Callable[[str], Any]], monkeypatch: pytest.MonkeyPatch, *waived: Waiver) -> Session:
+    """A session over hosts whose commands are answered by functions."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "snapshot")
+    monkeypatch.setattr(scan, "from_here", lambda targets: ["silent"] * len(targets))
+    targets = [Target(name, SimpleNamespace(run=run), "inv", {"small": PLAN}, VARIABLES) for name, run in runs.items()]
+    return Session(targets, waived, date(2026, 11, 23))
+
+
+def answer(_: str) -> Any:
+    return SimpleNamespace(rc=0, stdout=TEXT, stderr="")
+
+
+def outcome(judged: Session) -> dict[str, set[str]]:
+    """The statuses of each host's controls; what its error says, if it has one."""
+    found: dict[str, set[str]] = {}
+    for target, case in judged.cases():
+        try:
+            said = judged.judge(target, case).status
+        except BattenError as error:
+            said = f"error: {error.what}"  # type: ignore[assignment]
+        found.setdefault(target.name, set()).add(said)
+    return found
+
+
+def test_hosts_are_read_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's read ends before all have begun: read one after the other, this would never end."""
+    together = threading.Barrier(len(HOSTS), timeout=60)
+    begun: set[str] = set()
+
+    def run(name: str) -> Callable[[str], Any]:
+        def wait_for_all(command: str) -> Any:
+            if name not in begun:
+                begun.add(name)
+                together.wait()
+            return answer(command)
+
+        return wait_for_all
+
+    found = outcome(session({name: run(name) for name in HOSTS}, monkeypatch))
+    assert found == {name: {"pass", "not_applicable"} for name in HOSTS}
+
+
+def test_the_trouble_of_one_host_hides_none_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_: str) -> Any:
+        return SimpleNamespace(rc=255, stdout="", stderr="ssh: connect to host web3 port 22: No route to host")
+
+    def cut_off(_: str) -> Any:
+        raise ConnectionError("the pipe broke")
+
+    runs = dict.fromkeys(HOSTS, answer) | {"web3": lost, "web4": cut_off}
+    found = outcome(session(runs, monkeypatch))
+    assert found["web3"] == {"error: the host cannot be reached: ssh: connect to host web3 port 22: No route to host"}
+    assert found["web4"] == {"error: the host cannot be reached: the pipe broke"}
+    assert all(found[name] == {"pass", "not_applicable"} for name in ("web1", "web2", "web5"))
+
+
+def test_an_expired_waiver_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = TEXT.replace('"LiveRestoreEnabled":true', '"LiveRestoreEnabled":false')
+    assert broken != TEXT
+    control = "daemon.live-restore"
+    for day, wanted in ((date(2026, 11, 23), "waived"), (date(2026, 11, 22), "fail")):
+        run = {"web1": lambda _: SimpleNamespace(rc=0, stdout=broken, stderr="")}
+        judged = session(run, monkeypatch, Waiver(control, "an upgrade is under way", day))
+        (target,) = judged.targets
+        case = next(one for one in cases("web1", {"small": PLAN}) if one.entry.id == control)
+        assert judged.judge(target, case).status == wanted
+
+
+def test_hosts_that_gave_no_answer_are_told_beside_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    why = {"web2": BattenError("the connection timed out", "web2", "ansible web2 -m ping")}
+    monkeypatch.setattr(expectations, "from_inventory", lambda *_: expectations.Asked({}, {}, why))
+    found = verify.run(tmp_path / "hosts.yml")
+    assert (found.exit_code, found.errors) == (
+        1,
+        ({"host": "web2", "what": "the connection timed out", "fix": "ansible web2 -m ping"},),
+    )
+
+
+# From outside
+
+
+def words(said: dict[int, str], otherwise: str = "silent") -> scan.Vantage:
+    return lambda targets: [said.get(port, otherwise) for _, port in targets]
+
+
+def test_the_first_vantage_that_reaches_a_host_is_asked() -> None:
+    live = dataclasses.replace(snapshot(), addresses=("198.51.100.7",))
+    seen = scan.outside(live, [PLAN], [words({}), words({22: "open"}, "refused"), words({22: "open", 80: "open"})])
+    assert {port for port, word in seen["198.51.100.7"].items() if word == "open"} == {22}
+    assert scan.outside(live, [PLAN], [words({}, "unreachable")]) == {}
+
+
+def test_planned_and_listening_ports_are_tried_and_the_number_is_bounded() -> None:
+    live = snapshot()
+    assert {80, 8443, 5432, 2375} <= set(scan.wanted(live, [PLAN]))
+    many = [dataclasses.replace(live.listeners[0], protocol="tcp", port=port) for port in range(10000, 11000)]
+    assert len(scan.wanted(dataclasses.replace(live, listeners=tuple(many)), [PLAN])) == scan.MOST_PORTS
+
+
+def test_a_host_of_the_inventory_looks_by_its_own_python() -> None:
+    def run(command: str) -> Any:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        return SimpleNamespace(rc=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        targets = [("127.0.0.1", one.getsockname()[1]) for one in (server, closed)]
+        assert scan.from_host(run)(targets) == ["open", "refused"] == scan.from_here(targets)
+    assert scan.from_host(lambda _: SimpleNamespace(rc=127, stdout="", stderr=""))(targets) == ["silent", "silent"]
+
+
+# From inside, and logs
+
+
+def test_the_probe_says_nothing_of_no_container() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PROBE.read_text()], input="", capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["containers"] == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [("0100007F", True), ("0B00007F", True), ("00000000", False), ("0D00C6C6", False), (f"{'0' * 24}01000000", True)],
+)
+def test_addresses_of_the_kernel_are_read_in_its_order(address: str, loopback: bool) -> None:
+    assert probe.is_loopback(address) is loopback
+
+
+@pytest.mark.parametrize(
+    ("messages", "counts"),
+    [
+        (["{}", '{"a": 1}'], (2, 2, 0)),
+        (["starting", '{"a": 1}'], (2, 1, 0)),
+        (['{"a": 1}', "panic", '{"a": 1}'], (3, 2, 1)),
+        (["1", '"text"', "[]"], (3, 0, 0)),
+        ([[123, 125]], (1, 1, 0)),
+        ([[255, 254], None], (2, 0, 0)),
+        ([], (0, 0, 0)),
+    ],
+)
+def test_lines_are_counted_and_none_is_told(messages: list[Any], counts: tuple[int, int, int]) -> None:
+    found = probe.count([{"MESSAGE": message} for message in messages])
+    assert found == dict(zip(("lines", "json", "broken"), counts, strict=True))
+    assert probe.count([{"MESSAGE": "{", "CONTAINER_PARTIAL_MESSAGE": "true"}])["lines"] == 0
