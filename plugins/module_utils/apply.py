@@ -17,6 +17,7 @@ from . import (
     audit,
     credentials,
     gate,
+    host_ports,
     image_files,
     images,
     lock,
@@ -145,7 +146,8 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
     else:
         found = survey.from_plan(payload)
         result.pending = [{"service": one.name, "action": "create", "why": one.facet} for one in found]
-    result.differences = [one.to_json() for one in (*files, *made, *found)]
+    opened = host_ports.follow(paths.root, {payload["stack"]: payload["plan"]}, check=True)
+    result.differences = [one.to_json() for one in (*files, *made, *found, *opened)]
     kept = _keep_up(run, check=True)
     result.changed = bool(_repaired(result) or kept)
     return result
@@ -181,6 +183,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     paths.filling.unlink(missing_ok=True)
     actor = _actor(run, seen, secrets.digests)
     moved = release.activate(paths, payload)
+    result.differences += [one.to_json() for one in host_ports.follow(paths.root)]
     try:
         actor.run()
         result.gate = actor.wait(seen.desired)
@@ -255,6 +258,7 @@ def _return_to(failed: _Run, good: str) -> None:
     if _get_images(run, seen):
         seen = run.look(model, secrets.digests, secrets.digests)
     release.activate(paths, payload)
+    host_ports.follow(paths.root)
     actor = _actor(run, seen, secrets.digests)
     actor.run()
     actor.wait(seen.desired)

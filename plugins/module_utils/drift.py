@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from . import atomic, host_ours, lock, model_cache, policy, release, secret_facets, survey
+from . import atomic, host_ours, host_state, lock, model_cache, policy, release, secret_facets, survey
 from .compare import Difference
 from .docker_api import Docker
 from .engine_view import View
@@ -66,6 +66,8 @@ def look(docker: Docker, root: str = "/", stack: str | None = None, program: str
     if stack is None:
         with _Told(report, "this host"):
             _add(report, host_ours.of_host(root, program), ())
+        with _Told(report, "this host"):
+            _add(report, host_state.differences(root, view.info if view else None), ())
     report.seconds = round(time.monotonic() - started, 3)
     return report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from .engine_config import (
     unheeded,
     withdraw,
 )
-from .engine_host import DAEMON, JOURNAL, RECORD, UNIT, Observed
+from .engine_host import DAEMON, JOURNAL, KEPT, RECORD, UNIT, Observed
 from .engine_packages import (
     ENGINES,
     MINIMUM_COMPOSE,
@@ -34,6 +35,7 @@ from .engine_packages import (
     system,
     version_tuple,
 )
+from .engine_packages import wanted as wanted_packages
 from .errors import BattenError
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Plan:
     live_restore_first: bool
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
+    drop_ins: Mapping[str, str | None]
 
     @property
     def changed(self) -> bool:
@@ -183,7 +186,15 @@ def compare(options: Options, seen: Observed) -> Plan:
         differences.append(Difference("docker.service", "enabled", True, False, "none"))
     live_first = engine == "restart" and bool(seen.running) and not (seen.info or {}).get("LiveRestoreEnabled")
     return Plan(
-        host.family if host else "", packages, merged, texts, engine, live_first, tuple(differences), tuple(warnings)
+        host.family if host else "",
+        packages,
+        merged,
+        texts,
+        engine,
+        live_first,
+        tuple(differences),
+        tuple(warnings),
+        wanted,
     )
 
 
@@ -350,6 +361,31 @@ def act(options: Options, plan: Plan, seen: Observed) -> Observed:
         check_engine(after.engine_version, options.source)
         check_compose(after.compose_version, options.source)
     return after
+
+
+def remember(options: Options, plan: Plan, after: Observed) -> list[str]:
+    """Keep what this host should have of the engine, for ``batten drift``; an engine that was given back has none.
+
+    Returns what a person must be told: flags of dockerd are its unit's, and nothing here changes them.
+    """
+    if options.state == "absent":
+        KEPT.unlink(missing_ok=True)
+        return []
+    before = atomic.read_json(KEPT, {}).get("command")
+    names = wanted_packages(options.source, system(after.release)) if options.hold else ()
+    kept = {
+        "daemon": nest(plan.merged.ours),
+        "drop_ins": plan.drop_ins,
+        "command": engine_host.running_command(engine_host.units("docker.service")[0]),
+        "version": options.version,
+        "held": sorted(name for name in names if name in after.installed and after.installed[name].held),
+    }
+    atomic.make_directory(KEPT.parent, 0o700)
+    atomic.write_json(KEPT, kept)
+    if not before or before == kept["command"]:
+        return []
+    ran, runs = shlex.join(before), shlex.join(kept["command"])
+    return [f"dockerd runs as {runs!r}, and ran as {ran!r}; systemctl cat docker.service shows who says so"]
 
 
 def _configure(options: Options, plan: Plan, command: tuple[str, ...]) -> None:

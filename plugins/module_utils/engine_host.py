@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DAEMON = Path("/etc/docker/daemon.json")
 RECORD = Path("/var/lib/batten/docker.json")
+KEPT = Path("/var/lib/batten/engine.json")
+"""What the engine should be, for a look at drift; see host_state.py."""
 JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
 UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
 
@@ -173,6 +175,15 @@ def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:
         else:
             words.append(re.sub(r"\$\{([A-Za-z_]\w*)\}", lambda match: variables.get(match.group(1), ""), word))
     return tuple(words)
+
+
+def running_command(unit: Mapping[str, str]) -> list[str]:
+    """Return the command line of the process of a unit, as :func:`units` shows it; empty when it does not run."""
+    try:
+        words = Path(f"/proc/{unit.get('MainPID', '0')}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return words.decode(errors="replace").rstrip("\0").split("\0") if words else []
 
 
 def nofile_limit(*pids: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import atomic, boot, lock, mounts, units
+from . import atomic, boot, host_ports, lock, mounts, units
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
@@ -51,6 +51,8 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
     for path in sorted(state) + [path for path in (paths.top, paths.metrics) if path.exists()]:
         changes.append(f"{path}: removed")
         _delete(path, check)
+    # Its ports are closed; what is left of the firewall goes by batten.core.host.
+    changes += [f"{one.name}: open is {', '.join(one.desired) or 'nothing'}" for one in host_ports.follow(paths.root)]
     others = [path for path in paths.top.parent.iterdir() if path != paths.top] if paths.top.parent.is_dir() else []
     for program in (paths.library / PROGRAM.name, paths.program_record):
         if program.exists() and not others:

@@ -165,6 +165,9 @@ def main() -> None:
         }
         if plan.changed and not module.check_mode:
             seen = engine.act(options, plan, seen)
+        if not module.check_mode:
+            for note in engine.remember(options, plan, seen):
+                module.warn(note)
     except BattenError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

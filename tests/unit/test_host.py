@@ -1,0 +1,263 @@
+"""The host under the engine: what it should be, and how that is compared. No host is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import (
+    host,
+    host_facts,
+    host_items,
+    host_live,
+    host_rules,
+    host_state,
+)
+from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.host_facts import Facts
+from ansible_collections.batten.core.plugins.module_utils.host_items import Item
+
+SERVER = Facts(
+    audited=("/usr/bin/dockerd", "/var/lib/docker", "/etc/docker"), ssh=(22,), keepers=("systemd-timesyncd",)
+)
+OPTIONS = host.Options(sysctls={"net.ipv4.tcp_syncookies": 1, "kernel.dmesg_restrict": 1, "fs.suid_dumpable": None})
+
+
+def facets(options: host.Options, facts: Facts) -> set[str]:
+    return {item.facet for item in host.items(options, facts, {})}
+
+
+def test_a_server_gets_everything_and_a_container_what_it_can_own() -> None:
+    everything = {"firewall", "audit", "sysctl", "core_dumps", "time", "upgrades", "group", "owner", "mode", "swap"}
+    assert facets(OPTIONS, SERVER) == everything
+    in_container = replace(SERVER, container=True)
+    assert facets(OPTIONS, in_container) == everything - {"audit", "time", "swap"}
+    names = [item.name for item in host.items(OPTIONS, in_container, {}) if item.kind == "sysctl"]
+    assert names == ["net.ipv4.tcp_syncookies"]
+
+
+@pytest.mark.parametrize(
+    ("off", "gone"),
+    [
+        ({"firewall": False}, {"firewall"}),
+        ({"audit": False}, {"audit"}),
+        ({"sysctls": {}}, {"sysctl"}),
+        ({"core_dumps": True}, {"core_dumps"}),
+        ({"time": False}, {"time"}),
+        ({"unattended_upgrades": False}, {"upgrades"}),
+        ({"docker_group": False}, {"group"}),
+        ({"docker_files": False}, {"owner", "mode"}),
+    ],
+)
+def test_each_part_is_turned_off_by_itself(off: dict[str, Any], gone: set[str]) -> None:
+    assert facets(OPTIONS, SERVER) - facets(replace(OPTIONS, **off), SERVER) == gone
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"firewall_allow": ({"port": 70000, "protocol": "tcp"},)}, "70000 is no port"),
+        ({"firewall_allow": ({"port": 80, "protocol": "tcp", "from": ["ten"]},)}, "'ten' is no network"),
+        ({"sysctls": {"net.ipv4": True}}, "is no value"),
+        ({"sysctls": {"net/ipv4": 1}}, "is no kernel setting"),
+        ({"unattended_reboot": "4:30"}, "is no time of day"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BattenError, match=said):
+        host.items(replace(OPTIONS, **options), SERVER, {})
+
+
+def test_what_is_there_already_is_no_difference_and_everything_else_is() -> None:
+    items = host.items(OPTIONS, SERVER, {})
+    live = {item.key: item.value for item in items}
+    assert host_items.compare(items, live) == []
+    nothing = {item.key: None for item in items}
+    found = {(one.facet, one.name) for one in host_items.compare(items, nothing)}
+    missing = {"owner", "mode", "sysctl", "group"}  # a file, a setting or a group that is not there is no difference
+    assert found == {(item.facet, item.name) for item in items if item.kind not in missing}
+
+
+@pytest.mark.parametrize(
+    ("item", "actual", "same"),
+    [
+        (Item("mode", "mode", "/etc/docker", "0755"), "0700", True),
+        (Item("mode", "mode", "/etc/docker", "0755"), "0757", False),
+        (Item("owner", "owner", "/etc/docker", "root:root"), "daemon:root", False),
+        (Item("sysctl", "sysctl", "kernel.yama.ptrace_scope", "1"), "2", True),
+        (Item("sysctl", "sysctl", "kernel.yama.ptrace_scope", "1"), "0", False),
+        (Item("sysctl", "sysctl", "net.ipv4.ip_local_port_range", "1024 65535"), "1024\t65535", True),
+        (Item("sysctl", "sysctl", "net.ipv4.tcp_syncookies", "1"), "2", False),
+        (Item("group", "group", "docker", []), ["ann"], False),
+        (Item("unit", "audit", "auditd.service", "enabled, active"), "enabled, failed", False),
+    ],
+)
+def test_what_counts_as_the_same(item: Item, actual: Any, same: bool) -> None:
+    assert host_items.holds(item, actual) is same
+
+
+def test_of_a_file_only_the_lines_that_differ_are_told() -> None:
+    item = Item("file", "sysctl", "/etc/x", "one\ntwo\n")
+    found = host_items.compare([item], {item.key: "one\nthree\n"})
+    assert (found[0].desired, found[0].actual) == (["two"], ["three"])
+
+
+def table(digest: str = "aa", listing: tuple[str, ...] = ("x",), version: str = "v1.1") -> dict[str, Any]:
+    return {"digest": digest, "listing": list(listing), "version": version}
+
+
+@pytest.mark.parametrize(
+    ("actual", "told"),
+    [
+        (table(), None),
+        (None, ("loaded", "absent")),
+        (table(digest="bb"), ("rules aa", "rules bb")),
+        (table(listing=("x", "tcp dport 22 drop")), ([], ["tcp dport 22 drop"])),
+        (table(listing=("y",), version="v1.2"), None),  # another nft lists the same rules otherwise
+    ],
+)
+def test_rules_that_somebody_edited_are_told(actual: dict[str, Any] | None, told: tuple[Any, Any] | None) -> None:
+    item = Item("table", "firewall", "nftables", table())
+    found = host_items.compare([item], {item.key: actual})
+    assert [(one.desired, one.actual) for one in found] == ([told] if told else [])
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    items = host.items(OPTIONS, SERVER, {})
+    assert host_items.from_json([item.to_json() for item in items]) == items
+
+
+def test_what_is_no_longer_wanted_goes_but_no_package_owner_or_member() -> None:
+    record = {"items": [item.to_json() for item in host.items(OPTIONS, SERVER, {})]}
+    wanted = host.items(replace(OPTIONS, firewall=False, docker_group=False, docker_files=False), SERVER, {})
+    assert {one.kind for one in host.left(record, wanted)} == {"file", "table", "unit"}
+    assert host.left(record, host.items(OPTIONS, SERVER, {})) == []
+
+
+def test_a_listing_is_remembered_as_long_as_the_rules_are_the_same() -> None:
+    wanted = host.firewall_items(host.Rules(), [("", "tcp", 443)])
+    kept = [
+        replace(one, value={**one.value, "listing": ["as loaded"]}) if one.kind == "table" else one for one in wanted
+    ]
+    record = {"items": [one.to_json() for one in kept]}
+    assert host.remembered(wanted, record) == kept
+    other = host.firewall_items(host.Rules(), [])
+    assert host.remembered(other, record) == other
+
+
+def test_of_containers_only_people_s_changes_are_recorded() -> None:
+    text = host_rules.audit_text(["/usr/bin/dockerd", "/var/lib/docker"])
+    rules = [line for line in text.splitlines() if not line.startswith("#")]
+    assert rules == [
+        "-a always,exit -F arch=b64 -F path=/usr/bin/dockerd -F perm=x -F auid!=unset -F key=batten",
+        "-a always,exit -F arch=b64 -F dir=/var/lib/docker -F perm=wa -F auid!=unset -F key=batten",
+    ]
+    listed = (
+        text.replace("auid!=unset", "auid!=-1") + "-w /etc/passwd -p wa -k identity\n-w /etc/docker -p wa -k batten\n"
+    )
+    assert host_live.watched(listed) == ["/etc/docker", "/usr/bin/dockerd", "/var/lib/docker"]
+    assert host_live.watched("No rules\n") == []
+
+
+def test_the_engine_is_never_upgraded_by_itself() -> None:
+    debian, redhat = host_rules.apt_text("04:30"), host_rules.dnf_service("")
+    for name in ("docker-ce", "docker.io", "containerd.io", "runc"):
+        assert f'"^{name}$";' in debian
+        assert name in redhat.split("--exclude=")[1].split("\n")[0].split(",")
+    assert 'Automatic-Reboot-Time "04:30"' in debian
+    assert "shutdown" not in redhat
+    assert "shutdown -r 04:30" in host_rules.dnf_service("04:30")
+
+
+def test_files_of_tls_are_those_that_daemon_json_names() -> None:
+    items = host_rules.docker_files({"tlskey": "/etc/docker/key.pem"})
+    assert Item("mode", "mode", "/etc/docker/key.pem", "0400") in items
+
+
+def test_a_bridge_that_only_looks_like_docker_s_is_told_apart() -> None:
+    networks: list[dict[str, Any]] = [
+        {"Driver": "bridge", "Id": "0123456789abcdef", "Options": {}},
+        {"Driver": "bridge", "Id": "fe" * 8, "Options": {"com.docker.network.bridge.name": "br-shop"}},
+        {"Driver": "macvlan", "Id": "ab" * 8},
+    ]
+    present = ["br-0123456789ab", "br-lan", "br-shop", "virbr0"]
+    assert host_facts.foreign_bridges(present, networks) == ("br-lan",)
+
+
+def test_live_values_are_read_below_a_root(tmp_path: Path) -> None:
+    for path, text in {
+        "proc/sys/net/ipv4/tcp_syncookies": "1\n",
+        "proc/swaps": "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n",
+        "proc/self/mountinfo": "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 8:16 / /mnt/data rw - ext4 /dev/sdb rw\n",
+        "etc/group": "root:x:0:\ndocker:x:999:zoe,ann\n",
+        "etc/docker/daemon.json": "{}\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "etc/docker/daemon.json").chmod(0o640)
+    wanted = {
+        ("sysctl", "net.ipv4.tcp_syncookies"): "1",
+        ("sysctl", "net.ipv4.none"): None,
+        ("swap", "swap"): ["/dev/sda2"],
+        ("mount", "/mnt/data/app"): "mounted",
+        ("mount", "/mnt/other"): "on the system's disk",
+        ("group", "docker"): ["ann", "zoe"],
+        ("file", "/etc/docker/daemon.json"): "{}\n",
+        ("file", "/etc/none"): None,
+        ("mode", "/etc/docker/daemon.json"): "0640",
+        ("owner", "/etc/none"): None,
+    }
+    assert host_live.read([Item(kind, kind, name, None) for kind, name in wanted], str(tmp_path)) == wanted
+
+
+INFO = {"LiveRestoreEnabled": True, "LoggingDriver": "journald", "SecurityOptions": ["name=no-new-privileges"]}
+OURS = {"live-restore": True, "icc": False, "default-ulimits": {"nofile": {"Hard": 1024}}}
+
+
+@pytest.mark.parametrize(
+    ("daemon", "info", "told"),
+    [
+        (OURS, INFO, []),
+        ({**OURS, "dns": ["192.0.2.1"]}, INFO, []),
+        ({**OURS, "icc": True}, INFO, [("daemon.json", "daemon_config", {"icc": False}, {"icc": True}, "restart")]),
+        (
+            {**OURS, "live-restore": False},
+            {**INFO, "LiveRestoreEnabled": False},
+            [("daemon.json", "daemon_config", {"live-restore": True}, {"live-restore": False}, "reload")],
+        ),
+        (
+            OURS,
+            {**INFO, "LiveRestoreEnabled": False},
+            [("dockerd", "daemon_running", {"live-restore": True}, {"live-restore": False}, "reload")],
+        ),
+    ],
+)
+def test_the_engine_s_settings_are_compared_in_the_file_and_as_it_runs(
+    daemon: dict[str, Any], info: dict[str, Any], told: list[tuple[Any, ...]]
+) -> None:
+    found = [*host_state.configured(OURS, daemon), *host_state.heeded(OURS, daemon, info)]
+    assert [(one.name, one.facet, one.desired, one.actual, one.action) for one in found] == told
+
+
+@pytest.mark.parametrize(
+    ("kept", "version", "installed", "told"),
+    [
+        ({"held": [], "version": ""}, "27.0.1", {}, []),
+        ({"held": ["docker.io"], "version": "26.1"}, "26.1.5", {"docker.io": Package("26.1.5", True)}, []),
+        ({"held": ["docker.io"], "version": ""}, "26.1.5", {"docker.io": Package("26.1.5")}, ["not held"]),
+        ({"held": ["docker.io"], "version": ""}, "", {}, ["missing"]),
+        ({"held": [], "version": "26.1"}, "28.5.0", {}, ["28.5.0"]),
+    ],
+)
+def test_packages_are_held_at_the_version_that_was_asked_for(
+    kept: dict[str, Any], version: str, installed: dict[str, Package], told: list[str]
+) -> None:
+    assert [one.actual for one in host_state.packages(kept, version, installed)] == told
+
+
+def test_an_untouched_host_without_records_shows_nothing(tmp_path: Path) -> None:
+    assert host_state.differences(str(tmp_path), {}) == []
