@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import plan_size
+from bench import drift_matrix, plan_size
 from tests.host.site import Site
 from tests.host.underload import Load
 from tests.rig import base, hosts, registry
@@ -215,6 +215,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "plan-size": plan_size.sizes,
     "secrets": secrets,
     "rotate": rotate,
+    "drift-matrix": drift_matrix.matrix,
 }
 
 ON_THE_CONTROLLER = {"plan", "plan-size"}

@@ -1,4 +1,4 @@
-"""Everything CI runs, in a checkout: linters, unit, contract and host tests, molecule, side by side. Asks nothing.
+"""Everything CI runs, in a checkout: linters, tests of units, contracts, hosts and drift, molecule. Asks nothing.
 
 batten test                 all stages
 batten test lint unit       some of them
@@ -25,9 +25,10 @@ STAGES = {
     "unit": "tests/unit",
     "contract": "tests/contract",
     "host": "tests/host",
+    "drift": "tests/drift",
     "molecule": "tests/molecule",
 }
-NEED_RIG = ("host", "molecule")
+NEED_RIG = ("host", "drift", "molecule")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,130 @@
+"""The stack `yard` (stack/) on a host of the rig: looked at, repaired and judged, and brought back when a row fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from batten.plan.model import StackPlan, stack_from_json
+from batten.verify.catalogue import cases, judge
+from batten.verify.live import endpoints, read
+from tests.drift.row import STACK, STATE, Difference
+from tests.host.site import Site
+from tests.rig import hosts
+
+HERE = Path(__file__).parent
+BASE = HERE / "stack" / "compose.yaml"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What ``batten-host drift --json`` said."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    errors: tuple[Mapping[str, str], ...]
+
+    @property
+    def found(self) -> frozenset[Difference]:
+        return frozenset((one["scope"], one["name"], one["facet"]) for one in self.rows)
+
+    def __str__(self) -> str:
+        return json.dumps({"drift": self.rows, "errors": self.errors}, indent=1)
+
+
+class Yard(Site):
+    """One host with the stack on it."""
+
+    def __init__(self, host: hosts.Host, directory: Path, **variables: Any) -> None:
+        ours = {"stack_name": STACK, "stack_base": str(BASE), "infisical_mode": "none"}
+        super().__init__(host, directory, **ours, stack_capacity={"memory": "6G", "cpus": 2}, **variables)
+
+    def deploy(self) -> None:
+        """Run site.yml, and put on the host what the rows need."""
+        self.up()
+        self.host.run("docker pull -q batten/sample-api:1.0.1")
+        self.host.put("/usr/local/bin/hand", (HERE / "hand.py").read_text(), "0755")
+        plan = self.host.run(f"cat {STATE}/plan.json").stdout
+        self.plans: dict[str, StackPlan] = {STACK: stack_from_json(json.loads(plan))}
+        self.waived = self.failing()
+
+    def hand(self, script: str) -> None:
+        """Run shell on the host, as a person would; RigError if any of it fails."""
+        self.host.run(f"set -e\n{script}")
+
+    def look(self) -> Look:
+        """Return what a look at the host finds. It changes nothing."""
+        done = self.ask("drift", "all", "--json")
+        assert done.stdout, done.stderr
+        report = json.loads(done.stdout)
+        return Look(tuple(report["drift"]), tuple(report["errors"]))
+
+    def repair(self) -> subprocess.CompletedProcess[str]:
+        """Bring the host back to its release, without a controller."""
+        return self.ask("repair", STACK)
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Call the host's own program."""
+        return self.host.run(["python3", "/usr/local/lib/batten/batten-host.pyz", *words], check=False)
+
+    def starts(self) -> dict[str, str]:
+        """Return the service of each container of ours, by its ID and the time of its last start."""
+        ours = f"--filter label=com.docker.compose.project={STACK}"
+        found = json.loads(self.host.run(f"docker ps -aq {ours} | xargs -r docker inspect").stdout or "[]")
+        return {
+            f"{one['Id']} {one['State']['StartedAt']}": one["Config"]["Labels"]["com.docker.compose.service"]
+            for one in found
+        }
+
+    def failing(self) -> set[str]:
+        """The controls of ``batten verify`` that fail now."""
+        live = read(
+            self.host.name,
+            lambda command: _Result(self.host.run(command, check=False)),
+            {STACK: STACK},
+            backups=[],
+            tls=endpoints(self.plans),
+        )
+        found = cases(self.host.name, self.plans)
+        return {case.entry.id for case in found if judge(case, self.plans, live).status == "fail"}
+
+    def bring_back(self, undo: str) -> None:
+        """After a row that failed: whatever it takes. AssertionError if the host cannot be had clean again."""
+        self.host.run(undo or "true", check=False)
+        if self.repair().returncode == 0 and self.clean():
+            return
+        self.run()
+        if self.clean():
+            return
+        self.host.run("docker ps -aq | xargs -r docker rm -f; docker network prune -f")
+        self.up()
+        assert self.clean(), f"the host cannot be brought back: {self.look()}, failing: {self.failing() - self.waived}"
+
+    def clean(self) -> bool:
+        """Whether nothing is found, by the look or by the controls."""
+        look = self.look()
+        return not look.rows and not look.errors and self.failing() <= self.waived
+
+
+def named(found: Iterable[Difference], expected: Iterable[Difference]) -> frozenset[Difference]:
+    """Return ``found`` with the names that a pattern of ``expected`` matches written as that pattern."""
+    patterns = [one for one in expected if "*" in one[1]]
+
+    def name(one: Difference) -> Difference:
+        for scope, pattern, facet in patterns:
+            if (one[0], one[2]) == (scope, facet) and fnmatchcase(one[1], pattern):
+                return scope, pattern, facet
+        return one
+
+    return frozenset(map(name, found))
+
+
+class _Result:
+    """What testinfra's ``host.run`` gives, from the rig's."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.rc, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
