@@ -10,14 +10,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from batten.plan.model import StackPlan, stack_from_json
 from batten.verify.catalogue import cases, judge
-from batten.verify.live import endpoints, read
+from batten.verify.live import endpoints, read, sysctl_names
 from tests.drift.row import STACK, STATE, Difference
 from tests.host.site import Site
 from tests.rig import hosts
 
 HERE = Path(__file__).parent
+ROLE = yaml.safe_load((HERE.parents[1] / "roles/host/defaults/main.yml").read_text())
 BASE = HERE / "stack" / "compose.yaml"
 
 
@@ -86,11 +89,10 @@ class Yard(Site):
             self.host.name,
             lambda command: _Result(self.host.run(command, check=False)),
             {STACK: STACK},
-            backups=[],
-            tls=endpoints(self.plans),
+            more=[*endpoints(self.plans), *sysctl_names(ROLE)],
         )
         found = cases(self.host.name, self.plans)
-        return {case.entry.id for case in found if judge(case, self.plans, live).status == "fail"}
+        return {case.entry.id for case in found if judge(case, self.plans, live, ROLE).status == "fail"}
 
     def bring_back(self, undo: str) -> None:
         """After a row that failed: whatever it takes. AssertionError if the host cannot be had clean again."""
