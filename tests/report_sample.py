@@ -57,7 +57,7 @@ def report(hosts: int = 1, *, found: dict[tuple[str, str | None], Verdict] | Non
     controls = tuple(
         one
         for name in names
-        for one in _controls(name, plans, FOUND if found is None else found if name == names[0] else {})
+        for one in _controls(name, plans, (FOUND if found is None else found) if name == names[0] else {})
     )
     servers = {"loki": "grafana/loki:3.7.6", "grafana": "grafana/grafana:13.2.0"}
     return Report(

@@ -137,7 +137,7 @@ def test_its_policy_allows_its_own_style_and_nothing_else(sample: str) -> None:
 
 
 def test_ids_are_unique_and_every_reference_is_met() -> None:
-    document = Document(html(report_sample.report(3)))
+    document = Document(html(dataclasses.replace(report_sample.report(3), errors=(NOWHERE,))))
     assert len(document.ids) == len(set(document.ids))
     used = {value.removeprefix("#") for name, value in document.attributes if name == "href" and value.startswith("#")}
     named = {value for name, value in document.attributes if name == "aria-labelledby"}
