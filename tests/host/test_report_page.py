@@ -100,7 +100,7 @@ def reports() -> dict[str, Report]:
         "usual": usual,
         "empty": Report((), at=report_sample.AT),
         "holds": report_sample.report(found={}),
-        "many": dataclasses.replace(report_sample.report(5), errors=(NOWHERE,)),
+        "many": dataclasses.replace(report_sample.report(3), errors=(NOWHERE,)),
         "endless": dataclasses.replace(usual, controls=endless, hosts=(host,)),
     }
 
