@@ -65,7 +65,7 @@ def learned(stack: Path) -> dict[str, Learned]:
     def one(name: str) -> Learned:
         return learn([stack], name, seconds=1, dependencies=False, note=said.append)
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:  # a session mostly waits: for starts, probes, stops
         return dict(zip(IMAGES, pool.map(one, IMAGES), strict=True))
 
 

@@ -106,3 +106,14 @@ def test_nginx_fills_templates_in_below_its_root(
     profile = PROFILES.named("nginx", "nginx:1.30", AT)
     made = service.draft(base, ServiceDefinition(), profile, "nginx:1.30", (), {}, AT)
     assert made.plan.read_only == read_only
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_a_probe_asks_a_port_that_the_image_has_by_itself(name: str) -> None:
+    """What only one stack's configuration listens on belongs into that stack's batten.yaml."""
+    record = RECORDS[name]
+    ports = {*record.get("match", {}).get("ports", ()), *record.get("admin_ports", ())}
+    probes = [record.get("healthcheck"), *record.get("health", {}).values()]
+    for probe in filter(None, probes):
+        asked = {int(port) for port in re.findall(r"(?:127\.0\.0\.1|localhost)[:/](\d+)", " ".join(probe["test"]))}
+        assert asked <= ports

@@ -42,6 +42,11 @@ class At:
     def __str__(self) -> str:
         return f"{self.source}: {self.path}" if self.path else self.source
 
+    @property
+    def top(self) -> str:
+        """What a person looks for where no key leads to it: an option of the command line, or the top of a file."""
+        return self.source if self.source.startswith("--") else "the top"
+
     def error(self, what: str, fix: str) -> BattenError:
         return BattenError(what, str(self), fix)
 
@@ -70,7 +75,7 @@ def expected(wanted: str, value: object, at: At, fix: str = "") -> BattenError:
     """Return the error for a value of the wrong type; ``fix`` is what to write, where the type's name is not enough."""
     shown = "" if value is None else f" {value!r}" if len(repr(value)) <= _SHOWN else f" {repr(value)[:_SHOWN]}..."
     return at.error(
-        f"expected {wanted}, found {type_name(value)}{shown}", fix or f"write {wanted} at {at.path or 'the top'}"
+        f"expected {wanted}, found {type_name(value)}{shown}", fix or f"write {wanted} at {at.path or at.top}"
     )
 
 
@@ -270,7 +275,7 @@ class Record:
                 raise unknown_key(_TRUTH.get(str(key), str(key)), self.keys, at)
         for key in self.required:
             if value.get(key) is None:
-                raise at.error(f"{key!r} is missing", f"add {key}: ... at {at.path or 'the top'}")
+                raise at.error(f"{key!r} is missing", f"add {key}: ... at {at.path or at.top}")
         return {key: check(value[key], at.key(key)) for key, check in self.keys.items() if value.get(key) is not None}
 
 
