@@ -135,12 +135,18 @@ def attempts(addresses: list[tuple[str, int]], seconds: float = SECONDS) -> list
             words[position] = word(code)
             one.close()
     deadline = time.monotonic() + seconds
-    while waiting and (left := deadline - time.monotonic()) > 0:
-        for number, _ in poll.poll(left * 1000):
+    while waiting:
+        left = max(0.0, deadline - time.monotonic())
+        ready = poll.poll(left * 1000)
+        if not ready and not left:  # looked once more after the time: a busy machine may have kept this process waiting
+            break
+        for number, _ in ready:
             position, one = waiting.pop(number)
             poll.unregister(number)
             words[position] = word(one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             one.close()
+    for _, one in waiting.values():
+        one.close()
     return words
 
 
