@@ -105,12 +105,15 @@ def test_an_expired_waiver_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hosts_that_gave_no_answer_are_told_beside_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     why = {"web2": BattenError("the connection timed out", "web2", "ansible web2 -m ping")}
-    monkeypatch.setattr(expectations, "from_inventory", lambda *_: expectations.Asked({}, {}, why))
+    results = {"controls": [], "hosts": [], "errors": [{"host": "web1", "what": "no engine", "fix": "see"}]}
+    monkeypatch.setattr(verify, "_run_pytest", lambda *_: results)
+    monkeypatch.setattr(expectations, "from_inventory", lambda *_: expectations.Asked({"web1": {}}, {}, why))
     found = verify.run(tmp_path / "hosts.yml")
-    assert (found.exit_code, found.errors) == (
-        1,
-        ({"host": "web2", "what": "the connection timed out", "fix": "ansible web2 -m ping"},),
-    )
+    assert (found.exit_code, [error["host"] for error in found.errors]) == (1, ["web2", "web1"])
+    assert found.errors[0] == {"host": "web2", "what": "the connection timed out", "fix": "ansible web2 -m ping"}
+    monkeypatch.setattr(expectations, "from_inventory", lambda *_: expectations.Asked({}, {}, why))
+    with pytest.raises(BattenError, match="no host could be judged: web2: the connection timed out"):
+        verify.run(tmp_path / "hosts.yml")
 
 
 # From outside

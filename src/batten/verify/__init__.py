@@ -44,8 +44,8 @@ def run(
     :param variables: what role ``host`` is told of each host; with plans given and none of these, its controls do not
         apply.
     :param accepted: waivers; read from ``waivers.yaml`` beside the inventory if None.
-    :raises BattenError: the inventory, a plan or a waiver is wrong. A host that cannot be judged is
-        in ``Report.errors``.
+    :raises BattenError: the inventory, a plan or a waiver is wrong, or no host answers. One of several that cannot be
+        judged is in ``Report.errors``.
     """
     started = time.monotonic()
     if accepted is None:
@@ -54,11 +54,12 @@ def run(
     if plans is None:
         asked = expectations.from_inventory(str(inventory), limit)
         plans, variables = asked.plans, asked.variables
+        if not plans and asked.errors:
+            said = "; ".join(f"{host}: {why.what}" for host, why in asked.errors.items())
+            raise BattenError(f"no host could be judged: {said}", str(inventory), f"ansible all -m ping -i {inventory}")
         errors = [{"host": host, "what": why.what, "fix": why.fix} for host, why in asked.errors.items()]
     with tempfile.TemporaryDirectory(prefix="batten-verify-") as directory:
-        results: dict[str, Any] = {"controls": [], "errors": [], "hosts": []}
-        if plans:
-            results = _run_pytest(str(inventory), plans, variables or {}, accepted, Path(directory))
+        results = _run_pytest(str(inventory), plans, variables or {}, accepted, Path(directory))
     stand_ins = {
         (c["host"], c["stack"], c["service"], software)
         for c in results["controls"]

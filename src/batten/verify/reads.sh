@@ -106,7 +106,8 @@ echo "booted $(quietly systemctl show -p UserspaceTimestamp --value --timestamp=
 echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
 
 section info
-docker info --format '{{json .}}' 2>&1
+info=$(docker info --format '{{json .}}' 2>&1)
+echo "$info"
 section daemon.json
 quietly cat /etc/docker/daemon.json
 
