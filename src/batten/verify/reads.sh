@@ -107,7 +107,7 @@ echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '
 
 section info
 info=$(docker info --format '{{json .}}' 2>&1)
-echo "$info"
+printf '%s\n' "$info" # dash's echo would read its backslashes
 section daemon.json
 quietly cat /etc/docker/daemon.json
 

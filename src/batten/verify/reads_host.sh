@@ -13,7 +13,7 @@ echo "reboot $(quietly cat /run/reboot-required /var/run/reboot-required | head 
 echo "root_users $(quietly sed -nE 's/^([^:]*):[^:]*:0:.*/\1/p' /etc/passwd | tr '\n' ' ')"
 echo "no_password $(quietly sed -nE 's/^([^:]*)::.*/\1/p' /etc/shadow | tr '\n' ' ')"
 echo "held $(quietly apt-mark showhold | tr '\n' ' ')"
-root=$(echo "$info" | sed -n 's/.*"DockerRootDir":"\([^"]*\)".*/\1/p')
+root=$(printf '%s' "$info" | sed -n 's/.*"DockerRootDir":"\([^"]*\)".*/\1/p')
 echo "root_dir $root"
 echo "root_disk $(quietly df -P -k "$root" | sed -n '2s/  */ /gp')"
 echo "root_inodes $(quietly df -P -i "$root" | sed -n '2s/  */ /gp')"
