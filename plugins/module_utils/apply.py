@@ -96,10 +96,12 @@ class _Run:
     def project(self) -> str:
         return str(self.payload["project"])
 
-    def look(self, model: Mapping[str, Any], known: Mapping[str, str], digests: Mapping[str, str]) -> survey.Survey:
+    def look(
+        self, model: Mapping[str, Any], known: Mapping[str, str], digests: Mapping[str, str], beneath: bool = True
+    ) -> survey.Survey:
         """Return what lives beside ``model``; ``known`` are the digests in its labels, by service."""
         model = survey.with_digests(model, known)
-        return survey.look(View.read(self.docker), self.paths, self.payload, model, digests, self.put_off)
+        return survey.look(View.read(self.docker), self.paths, self.payload, model, digests, self.put_off, beneath)
 
     def did(self, service: str, action: str, why: str, seconds: float = 0.0) -> None:
         """Note an action."""
@@ -161,10 +163,10 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     good = release.last_good(paths)
     model = survey.merged_model(paths, payload)
     known = _known_digests(paths, payload)
-    seen = run.look(model, known, {})
+    seen = run.look(model, known, {}, beneath=False)
     _preflight(run, seen)
     if _get_images(run, seen):  # what an image says of itself is known only now
-        seen = run.look(model, known, {})
+        seen = run.look(model, known, {}, beneath=False)
         _preflight(run, seen)
     if options.ask and (costly := [one for one in seen.actions.values() if _interrupts_data(one, run)]):
         result.pending = [_costed(one, run) for one in costly]

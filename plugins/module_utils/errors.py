@@ -33,4 +33,9 @@ def reported(fail: Callable[..., Any]) -> Iterator[None]:
     except BattenError as error:
         fail(msg=str(error))
     except OSError as error:
+        from .immutable import explained  # it raises our error, so it imports this file
+
+        told = explained(error)
+        if told is not None:
+            fail(msg=str(told))
         fail(msg=f"{error}\n  fix: see that the disk is not full (df -h; df -i) and writable, and run again")

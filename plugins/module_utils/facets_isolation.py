@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .desired import Desired
-from .facet import Read
+from .facet import Read, texts
 from .facets_process import digest
 from .observed import Observed
 
@@ -103,8 +104,11 @@ def namespaces(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 def sysctls(desired: Desired, observed: Observed) -> tuple[Any, Any]:
-    wanted = desired.service.get("sysctls") or {}
-    return {name: str(value) for name, value in wanted.items()}, dict(observed.host.get("Sysctls") or {})
+    """Those of one interface engine 27 moves into the options of its network (moby api/docs/CHANGELOG.md, v1.46)."""
+    actual = texts(observed.host.get("Sysctls"))
+    wanted = texts(desired.service.get("sysctls"))
+    moved = {name for name in wanted if re.fullmatch(r"net\..+\.eth\d+\..+", name) and name not in actual}
+    return {name: value for name, value in wanted.items() if name not in moved}, actual
 
 
 def runtime(desired: Desired, observed: Observed) -> tuple[Any, Any]:

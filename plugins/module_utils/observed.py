@@ -43,6 +43,11 @@ class Observed:
         return self.labels.get("com.docker.compose.service", "")
 
     @property
+    def is_named_by_compose(self) -> bool:
+        project = self.labels.get("com.docker.compose.project", "")
+        return bool(re.fullmatch(rf"{re.escape(project)}-{re.escape(self.service)}-\d+", self.container))
+
+    @property
     def state(self) -> str:
         """``running``, ``exited``, ``created``, ``paused``, ``restarting`` or ``dead``."""
         return str(self.inspect["State"]["Status"])
@@ -122,10 +127,14 @@ def timestamp(text: str) -> float:
 
 
 def by_service(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[Observed]]:
-    """Group a project's containers by service, newest first; ``docker compose run`` leftovers are left out."""
+    """Group a project's containers by service; ``docker compose run`` leftovers are left out.
+
+    First comes the one that is named as Compose names it, so that no forged label makes another take its place; of
+    several, or of none, the newest.
+    """
     found: dict[str, list[Observed]] = {}
     for inspect in sorted(containers, key=lambda item: str(item["Created"]), reverse=True):
         one = Observed(inspect)
         if one.service and one.labels.get("com.docker.compose.oneoff", "False") != "True":
             found.setdefault(one.service, []).append(one)
-    return found
+    return {service: sorted(ones, key=lambda one: not one.is_named_by_compose) for service, ones in found.items()}

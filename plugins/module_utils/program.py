@@ -18,6 +18,7 @@ from pathlib import Path
 
 from . import atomic
 from .errors import BattenError
+from .immutable import explained
 from .paths import PROGRAM, StackPaths
 from .version import VERSION
 
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = ". ".join(part.strip() for part in str(error).splitlines())
         sys.stderr.write(f"batten-host {options.verb}: {line}\n")
     except PermissionError as error:
-        sys.stderr.write(f"batten-host {options.verb}: {error}. Run it as root\n")
+        told = ". ".join(part.strip() for part in str(explained(error) or f"{error}. Run it as root").splitlines())
+        sys.stderr.write(f"batten-host {options.verb}: {told}\n")
     except OSError as error:
         sys.stderr.write(f"batten-host {options.verb}: {error}. See that the disk is not full: df -h; df -i\n")
     return 1

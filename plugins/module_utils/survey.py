@@ -132,10 +132,11 @@ def look(
     model: Mapping[str, Any],
     digests: Mapping[str, str],
     put_off: Collection[str] = (),
+    beneath: bool = True,
 ) -> Survey:
     """Compare what ``view`` shows with ``model``, which comes from :func:`with_digests`.
 
-    Services of ``put_off`` are not made anew now.
+    Services of ``put_off`` are not made anew now. Without ``beneath`` only what the engine tells is compared.
     """
     stack, project = payload["stack"], payload["project"]
     engine = Engine.of(view.info, view.settings)
@@ -157,7 +158,7 @@ def look(
         *compare_networks.compare_networks(stack, project, model, view.networks, view.containers),
         *compare_volumes.compare_volumes(stack, project, model, view.volumes, there),
         *compare.compare(stack, wanted, there, ends),
-        *_beneath(stack, view, paths, wanted, there),
+        *(_beneath(stack, view, paths, wanted, there) if beneath else ()),
         *_unloaded(stack, paths, payload, there, digests),
         *_stale_files(stack, paths, wanted, there),
     ]

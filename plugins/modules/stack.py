@@ -84,12 +84,16 @@ differences:
   elements: dict
   contains:
     stack: {description: Name of the stack., type: str, returned: always}
-    scope: {description: One of service, host, secret, file and network., type: str, returned: always}
+    scope: {description: "One of service, host, secret, file, network and volume.", type: str, returned: always}
     name: {description: Name of the service, file, secret or network., type: str, returned: always}
     facet: {description: What differs., type: str, returned: always}
     desired: {description: The plan's value., type: raw, returned: always}
     actual: {description: The live value., type: raw, returned: always}
-    action: {description: What repairs it., type: str, returned: always}
+    action: {description: "What repairs it; none is only told.", type: str, returned: always}
+    seconds: {description: What that took last time., type: float, returned: where it is known}
+    restarts: {description: Services that it interrupts., type: list, returned: where there are any}
+    reason: {description: Why it is only told., type: str, returned: where it is}
+    until: {description: Last day of that., type: str, returned: where a policy says so}
 actions:
   description: What was done, in order; empty in check mode.
   returned: always
@@ -106,6 +110,11 @@ gate:
   type: dict
 pending:
   description: In check mode, the actions that would be taken; C(seconds) is what a service with data took last time.
+  returned: always
+  type: list
+  elements: dict
+reported:
+  description: Differences that the policy only reports (C(stack_drift)), in the same shape.
   returned: always
   type: list
   elements: dict

@@ -21,6 +21,7 @@ def host(root: Path, entries: list[tuple[int, int, int, str]]) -> str:
         (place / "ns").mkdir(parents=True)
         (place / "ns/pid").symlink_to("pid:[1]" if pid == 1 else "pid:[4026534581]")
         (place / "status").write_text(f"Name:\t{name}\nPPid:\t{parent}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        (place / "stat").write_text(f"{pid} ({name}) S {parent} 0 0\n")
         (place / "uid_map").write_text("         0          0 4294967295\n")
     return str(root)
 
@@ -49,6 +50,14 @@ def test_what_was_left_running_by_exec_is_found_and_ended_without_a_restart(tmp_
 def test_a_health_check_with_its_children_and_what_is_being_set_up_are_not_taken_for_that(tmp_path: Path) -> None:
     root = host(tmp_path, [*OWN, (900, 710, 999, "sh"), (901, 900, 999, "psql"), (902, 710, 0, "runc:[2:INIT]")])
     assert look(root, {900: CHECK}) == []
+
+
+def test_what_ended_meanwhile_may_have_been_a_health_check(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 999, "pg_isready")])
+    (tmp_path / "proc/900/stat").write_text("900 (pg_isready) Z 710 0 0\n")
+    assert look(root) == []
+    (tmp_path / "proc/900/stat").unlink()
+    assert look(root) == []
 
 
 def test_a_process_of_another_uid_within_the_service_is_a_reason_to_restart_it(tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ def infisical_stack(
         "stack_rebalance",
         "stack_defer_stateful",
         "stack_apply_tunables",
+        "stack_drift",
         "digitalocean_size",
         "digitalocean_volume",
         "digitalocean_vpc_address",

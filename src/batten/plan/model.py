@@ -242,6 +242,17 @@ class BackupPlan:
 
 
 @dataclass(frozen=True)
+class DriftRule:
+    """What is done about one facet of one service that differs; ``*`` is any. ``until`` is the last day, ISO."""
+
+    facet: str
+    service: str
+    policy: Literal["ignore", "report", "repair"]
+    reason: str | None
+    until: str | None
+
+
+@dataclass(frozen=True)
 class StackPlan:
     """One stack on one host.
 
@@ -250,6 +261,7 @@ class StackPlan:
     computed from: the next plan keeps it while the kernel's figure stays within 2 %. ``foreign_bytes`` is what was kept
     free for containers outside batten's stacks; the next plan keeps that too while it is enough and not far too much.
     ``expires`` maps secrets to the days that a value of theirs may be old.
+    ``drift`` is what people change on purpose.
     ``overlay``: the networks and volumes of the base are its own business (``batten harden``).
     ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets, None for
     never.
@@ -273,6 +285,7 @@ class StackPlan:
     sync_seconds: float | None = None
     expires: Mapping[str, int] = field(default_factory=dict)
     overlay: bool = False
+    drift: tuple[DriftRule, ...] = ()
 
 
 @dataclass(frozen=True)

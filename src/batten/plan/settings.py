@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from batten import resources
-from batten.plan import lock, schema, targets
+from batten.plan import drift, lock, schema, targets
 from batten.plan.model import BackupPlan, ServiceClass
 from batten.plan.schema import At
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batten.plan.model import Target
+    from batten.plan.model import DriftRule, Target
 
 
 def address(value: Any, at: At) -> str:
@@ -94,6 +94,7 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_rebalance": schema.boolean,
     "stack_defer_stateful": schema.boolean,
     "stack_apply_tunables": schema.boolean,
+    "stack_drift": drift.stack_rules,
     "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
     "backup_directory": _BACKUPS,
@@ -145,6 +146,7 @@ class StackSettings:
     rebalance: bool = False
     defer_stateful: bool = False
     apply_tunables: bool = False
+    drift: tuple[DriftRule, ...] = ()
     sync_interval_seconds: float = 300
     backup_recipient: str | None = None
     backup_directory: str = "/var/backups/batten"

@@ -451,6 +451,7 @@ def _stack(
         expires={name: rule["expires"] for name, rule in needed_rules(services, inputs).items() if "expires" in rule},
         backup=settings.backup,
         sync_seconds=settings.sync_interval_seconds or None,
+        drift=settings.drift,
     )
 
 

@@ -1,0 +1,68 @@
+"""What people change on purpose: an inventory's rules on which drift is repaired, only told, or left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from batten.plan import schema
+from batten.plan.model import DriftRule
+
+if TYPE_CHECKING:
+    from batten.plan.schema import At, Check
+
+ANY = "*"
+STACK_FACETS = (
+    *("annotations", "apparmor", "apparmor_live", "auto_remove", "block_io", "cap_add", "cap_drop"),
+    *("capabilities_live", "cgroup_cpu_shares", "cgroup_cpus", "cgroup_memory", "cgroup_memory_swap"),
+    *("cgroup_parent", "cgroup_pids", "command", "cpu_quota", "cpu_realtime", "cpu_shares", "cpus", "cpuset"),
+    *("device_rules", "devices", "dns", "domainname", "driver", "entrypoint", "environment", "extra_hosts", "files"),
+    *("group_add", "health", "healthcheck", "hostname", "image", "image_files", "init", "internal", "ipv6", "labels"),
+    *("log", "masked_paths", "members", "memory", "memory_reservation", "memory_swap", "mount_options", "mounts"),
+    *("name", "namespaces", "networks", "no_new_privileges_live", "oom_kill_disable", "oom_score_adj"),
+    *("oom_score_adj_live", "options", "pids", "ports", "presence", "privileged", "processes", "read_only", "restart"),
+    *("runtime", "seccomp_live", "secrets", "security_opt", "shm_size", "state", "stdin", "stop_grace", "stop_signal"),
+    *("storage", "subnets", "swappiness", "sysctls", "terminal", "tmpfs", "ulimits", "user", "working_dir"),
+)
+"""What the comparison on the host calls them (``module_utils/facets.py`` and its like); a test holds both together."""
+_ID = schema.pattern(r"\*|[A-Za-z0-9][A-Za-z0-9_.-]*", "a service's name, or *")
+
+
+def stack_rules(value: Any, at: At) -> tuple[DriftRule, ...]:
+    """Check ``stack_drift``: a list of ``{facet, service, policy, reason, until}``.
+
+    Facet and service are ``*`` where they are left out; whatever is not repaired needs a reason and a last day.
+    """
+    keys = {"facet": schema.choice(ANY, *STACK_FACETS), "service": _ID}
+    return tuple(
+        _rule(one, at.item(index), keys) for index, one in enumerate(schema.list_of(schema.any_value)(value, at))
+    )
+
+
+def host_rules(value: Any, at: At) -> tuple[DriftRule, ...]:
+    """Check ``host_drift``: as :func:`stack_rules`, without services."""
+    facet = schema.pattern(r"\*|[a-z][a-z_]*", "a facet's name, or *")
+    return tuple(
+        _rule(one, at.item(index), {"facet": facet})
+        for index, one in enumerate(schema.list_of(schema.any_value)(value, at))
+    )
+
+
+def day(value: Any, at: At) -> str:
+    """Accept a day as YAML reads it, or as text; return it as ``YYYY-MM-DD``."""
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return value.isoformat()
+    try:
+        return dt.date.fromisoformat(schema.text(value, at)).isoformat()
+    except ValueError as error:
+        raise at.error(f"{value!r} is no day", "write it as 2027-01-31") from error
+
+
+def _rule(value: Any, at: At, keys: dict[str, Check]) -> DriftRule:
+    policy = schema.choice("ignore", "report", "repair")
+    rule = schema.Record({**keys, "policy": policy, "reason": schema.text, "until": day}, ("policy",))(value, at)
+    for key in ("reason", "until"):
+        if rule["policy"] != "repair" and not rule.get(key):
+            example = "a sentence for whoever reads the report" if key == "reason" else "the last day, as 2027-01-31"
+            raise at.error(f"drift that is not repaired needs {key!r}", f"add {key}: {example}")
+    return DriftRule(**{"facet": ANY, "service": ANY, "reason": None, "until": None, **rule})
