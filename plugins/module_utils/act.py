@@ -150,7 +150,7 @@ class Actor:
                 self.docker.disconnect(name, container.id)
         if "processes" in reasons and container.pid:
             view = self.survey.view
-            processes.end(desired, container, view.pids if view else (), self.docker.execs)
+            processes.end(container, view.pids if view else (), self.docker.execs)
         if "oom_score_adj_live" in reasons:
             for pid in kernel.main_processes(container):
                 Path(f"/proc/{pid}/oom_score_adj").write_text(str(desired.service.get("oom_score_adj") or 0))

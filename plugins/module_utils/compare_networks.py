@@ -47,7 +47,7 @@ def compare_networks(
         if network is None:
             pairs = [(PRESENCE, "present", "absent")] if _missed(name, project, containers) else []
         else:
-            pairs = [*_identity(network, project, containers), *_options(network, wanted)]
+            pairs = _identity(network, project, containers) or _options(network, wanted)
             strangers = sorted(str(one["Name"]).lstrip("/") for one in foreign(network, project, containers))
             pairs += [(MEMBERS, [], strangers)] if strangers else []
         found += [_difference(stack, name, *pair, network) for pair in pairs if pair[1] != pair[2]]

@@ -167,7 +167,7 @@ class Desired:
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
-        """``{real network name: {"aliases": set, "address": text}}``."""
+        """``{real network name: {"aliases": set, "address": text}}``; the address is all that are fixed, v4 first."""
         if self.service.get("network_mode"):
             return {}
         defined = self.model.get("networks") or {}
@@ -175,7 +175,8 @@ class Desired:
         for key, options in (self.service.get("networks") or {"default": None}).items():
             name = (defined.get(key) or {}).get("name") or f"{self.project}_{key}"
             aliases = {self.name, *((options or {}).get("aliases") or [])}
-            found[name] = {"aliases": aliases, "address": (options or {}).get("ipv4_address") or ""}
+            fixed = [(options or {}).get(key) for key in ("ipv4_address", "ipv6_address")]
+            found[name] = {"aliases": aliases, "address": " ".join(filter(None, fixed))}
         return found
 
     @property

@@ -30,6 +30,12 @@ def tmpfs(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     )
 
 
+def volumes_from(desired: Desired, observed: Observed) -> tuple[Any, Any]:
+    """Where some are planned they are known by IDs that come and go, so only surplus ones are told."""
+    planned = desired.service.get("volumes_from")
+    return (None, None) if planned else ([], sorted(map(str, observed.host.get("VolumesFrom") or [])))
+
+
 def mount_options(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     """Propagation of binds, parts of volumes, sizes of memory: of mounts that both sides have."""
     if desired.service.get("volumes_from"):

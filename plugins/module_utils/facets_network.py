@@ -56,6 +56,25 @@ def dns(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     }
 
 
+def mac_address(desired: Desired, observed: Observed) -> tuple[Any, Any]:
+    """Only planned ones: the engine makes up the others, and tells nobody which they are."""
+    prefix = desired.model.get("networks") or {}
+    wanted, actual = {}, {}
+    ends = observed.inspect["NetworkSettings"].get("Networks") or {}
+    for key, options in (desired.service.get("networks") or {}).items():
+        planned = (options or {}).get("mac_address") or desired.service.get("mac_address")
+        name = (prefix.get(key) or {}).get("name") or f"{desired.project}_{key}"
+        if planned and name in ends:
+            wanted[name], actual[name] = str(planned).lower(), str(ends[name].get("MacAddress") or "").lower()
+    return wanted, actual
+
+
+def links(desired: Desired, observed: Observed) -> tuple[Any, Any]:
+    """Old links, which the default network alone has; Compose makes none of them on its own networks."""
+    planned = desired.service.get("links") or desired.service.get("external_links")
+    return (None, None) if planned else ([], sorted(map(str, observed.host.get("Links") or [])))
+
+
 def log(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     """Options of the daemon's own reach every container of its driver, and stay as they were when it was made (moby
     daemon/logs.go, mergeAndVerifyLogConfig); of those only what the model names is compared."""

@@ -63,12 +63,14 @@ def _limits(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[s
     groups = Groups(observed.pid, root)
     shares = int(desired.service.get("cpu_shares") or 0)
     there = int(observed.host.get("CpuShares") or 0)
+    planned_pids, said_pids = pids(desired, observed)
     pairs: tuple[tuple[str, tuple[Any, Any], Any], ...] = (
         ("cgroup_memory", memory(desired, observed), groups.memory()),
         ("cgroup_memory_swap", memory_swap(desired, observed), groups.memory_swap()),
         ("cgroup_cpus", cpus(desired, observed), groups.cpus()),
         ("cgroup_cpu_shares", (shares, there) if shares else (None, None), groups.cpu_shares(shares)),
-        ("cgroup_pids", pids(desired, observed), groups.pids()),
+        # Where none is planned systemd gives a scope one of its own (systemd-system.conf(5), DefaultTasksMax=).
+        ("cgroup_pids", (planned_pids, said_pids) if planned_pids else (None, None), groups.pids()),
     )
     quota = observed.host.get("CpuQuota") or 0
     for facet, (wanted, said), actual in pairs:

@@ -115,8 +115,8 @@ class Observed:
     def networks(self) -> dict[str, dict[str, Any]]:
         found = {}
         for name, options in (self.inspect["NetworkSettings"].get("Networks") or {}).items():
-            address = (options.get("IPAMConfig") or {}).get("IPv4Address") or ""
-            found[name] = {"aliases": set(options.get("Aliases") or []), "address": address}
+            fixed = [(options.get("IPAMConfig") or {}).get(key) for key in ("IPv4Address", "IPv6Address")]
+            found[name] = {"aliases": set(options.get("Aliases") or []), "address": " ".join(filter(None, fixed))}
         return found
 
 

@@ -61,7 +61,7 @@ def compare_service(
     planned is part of the service: that is restarted. Names of programs are shown, never their arguments.
     """
     there = _of(observed, everyone, root)
-    strays = _strays(desired, observed, there, firsts, execs, root)
+    strays = _strays(observed, there, firsts, execs, root)
     outside = {one.pid for one in strays}
     wanted = _planned_uid(desired, observed, root)
     inside = [one for one in there if one.pid not in outside and one.name not in _RUNC]
@@ -75,9 +75,9 @@ def compare_service(
     ]
 
 
-def end(desired: Desired, observed: Observed, firsts: Iterable[int], execs: Execs, root: str = "/") -> list[str]:
+def end(observed: Observed, firsts: Iterable[int], execs: Execs, root: str = "/") -> list[str]:
     """End what entered a container, politely first. Returns the names of what was ended."""
-    strays = _strays(desired, observed, _of(observed, by_namespace(root), root), firsts, execs, root)
+    strays = _strays(observed, _of(observed, by_namespace(root), root), firsts, execs, root)
     for kind in (signal.SIGTERM, signal.SIGKILL):
         left = [one.pid for one in strays if (Path(root) / f"proc/{one.pid}").exists()]
         for pid in left:
@@ -93,16 +93,22 @@ _RUNC = ("runc", "runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]")  # an exe
 
 
 def _strays(
-    desired: Desired, observed: Observed, there: Sequence[Process], firsts: Iterable[int], execs: Execs, root: str
+    observed: Observed, there: Sequence[Process], firsts: Iterable[int], execs: Execs, root: str
 ) -> list[Process]:
     first = {observed.pid, *firsts}
     alone = [one for one in there if not _under(one, there, first) and one.name not in _RUNC]
     if not alone:
         return []
-    check = probe(desired.healthcheck)
-    checks = {pid for pid, command in execs(observed.id).items() if check and list(command) == check}
+    checks = {pid for pid, command in execs(observed.id).items() if _is_check(observed, command)}
     # Whatever has ended since may have been a check that the engine could not tell of any more.
     return [one for one in alone if _runs(one.pid, root) and not _under(one, there, checks)]
+
+
+def _is_check(observed: Observed, command: Sequence[str]) -> bool:
+    """Whether a command is the container's own health check; the shell may be the image's (``SHELL``)."""
+    check = probe(observed.healthcheck)
+    shell = bool(check) and observed.healthcheck[0][0] == "CMD-SHELL"
+    return bool(check) and (list(command) == check or (shell and list(command[-1:]) == check[-1:]))
 
 
 def _of(observed: Observed, everyone: Mapping[str, Sequence[Process]], root: str) -> Sequence[Process]:

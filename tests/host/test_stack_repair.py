@@ -121,6 +121,38 @@ def test_what_is_not_in_the_plan_goes_and_what_is_not_ours_stays(shop: Shop) -> 
     shop.host.run("docker rm -f mine")
 
 
+BENEATH = """
+id=$(docker inspect -f '{{.Id}}' shop-db-1)
+for top in pids/docker/$id docker/$id system.slice/docker-$id.scope; do
+    test -e /sys/fs/cgroup/$top/pids.max && echo 77 >/sys/fs/cgroup/$top/pids.max
+done
+docker exec -d shop-api-1 sleep 600
+docker network create elsewhere && docker network connect elsewhere shop-proxy-1
+docker run -d --name stranger --network shop_data batten/sample-api:1.0.0 sleep 600
+docker update --memory 700m --memory-swap 900m --cpuset-cpus 0 --restart no shop-db-1
+"""
+
+
+def test_what_docker_does_not_tell_is_put_back_and_no_container_notices(shop: Shop) -> None:
+    before = shop.containers()
+    shop.host.run(BENEATH)
+    run = shop.up()
+    assert {(one["name"], one["facet"]) for one in run.result["differences"]} == {
+        ("db", "cgroup_pids"),
+        ("db", "memory"),
+        ("db", "memory_swap"),
+        ("db", "cpuset"),
+        ("db", "restart"),
+        ("api", "processes"),
+        ("proxy", "networks"),
+        ("shop_data", "members"),
+    }
+    assert shop.touched_since(before) == set()
+    assert not shop.up().changed
+    assert shop.host.run("docker inspect -f '{{.State.Running}}' stranger").stdout == "true\n"
+    shop.host.run("docker rm -f stranger; docker network rm elsewhere")
+
+
 def test_of_two_runs_at_once_the_second_names_the_first(shop: Shop) -> None:
     slow = {"test": ["CMD", "sleep", "8"], "timeout": "20s", "start_period": "30s"}
     first = shop.start(stack_services={"proxy": {"healthcheck": slow}})

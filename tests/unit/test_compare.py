@@ -74,6 +74,8 @@ DRIFTS = [
     ("Config/Tty", True, "terminal", "recreate"),
     ("Config/OpenStdin", True, "stdin", "recreate"),
     ("Config/Labels/extra", "x", "labels", "recreate"),
+    ("HostConfig/Links", ["/x:/y"], "links", "recreate"),
+    ("HostConfig/VolumesFrom", ["x"], "volumes_from", "recreate"),
     ("Mounts/0/Propagation", "rshared", "mount_options", "recreate"),
     ("HostConfig/PidsLimit", 51, "pids", "update"),
     ("HostConfig/RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}, "restart", "update"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.batten.core.plugins.module_utils import facets, quantities
+from ansible_collections.batten.core.plugins.module_utils import desired, facets, observed, quantities
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,16 @@ def test_a_limit_of_zero_which_compose_leaves_out_is_one() -> None:
     wanted, actual = ulimits.read(desired, observed)
     assert wanted == {"core": [0, 0], "nofile": [5, 6]}
     assert actual == {"core": [0, 0], "nofile": None, "stack": [0, 0]}
+
+
+def test_a_planned_hardware_address_and_both_fixed_addresses() -> None:
+    ends = {"app_edge": {"MacAddress": "02:42:AC:11:00:02", "IPAMConfig": {"IPv4Address": "10.1.2.3"}}}
+    live = observed.Observed({"NetworkSettings": {"Networks": ends}, "HostConfig": {}})
+    networks = {"edge": {"mac_address": "02:42:ac:11:00:02", "ipv4_address": "10.1.2.3", "ipv6_address": "fd00::3"}}
+    wanted = desired.Desired("app", "web", {"networks": networks}, {})
+    table = {one.name: one for one in facets.FACETS}
+    assert len(set(map(str, table["mac_address"].read(wanted, live)))) == 1
+    planned, actual = table["networks"].read(wanted, live)
+    assert (planned["app_edge"]["address"], actual["app_edge"]["address"]) == ("10.1.2.3 fd00::3", "10.1.2.3")
+    ends["app_edge"]["MacAddress"] = "02:42:ac:11:00:03"
+    assert len(set(map(str, table["mac_address"].read(wanted, live)))) == 2

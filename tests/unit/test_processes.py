@@ -27,11 +27,15 @@ def host(root: Path, entries: list[tuple[int, int, int, str]]) -> str:
 
 
 def look(
-    root: str, execs: dict[int, list[str]] | None = None, service: dict[str, Any] | None = None, firsts: Any = (733,)
+    root: str,
+    execs: dict[int, list[str]] | None = None,
+    service: dict[str, Any] | None = None,
+    firsts: Any = (733,),
+    test: list[str] | None = None,
 ) -> list[tuple[Any, str]]:
-    check = {"user": "999:999", "healthcheck": {"test": ["CMD", *CHECK]}}
-    desired = Desired("shop", "db", {**check, **(service or {})}, {}, {}, Engine())
-    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}})
+    desired = Desired("shop", "db", {"user": "999:999", **(service or {})}, {}, {}, Engine())
+    config = {"Healthcheck": {"Test": test or ["CMD", *CHECK]}}
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": config})
     everyone = processes.by_namespace(root)
     found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: execs or {}, root)
     return [(one.actual, one.action) for one in found]
@@ -50,6 +54,13 @@ def test_what_was_left_running_by_exec_is_found_and_ended_without_a_restart(tmp_
 def test_a_health_check_with_its_children_and_what_is_being_set_up_are_not_taken_for_that(tmp_path: Path) -> None:
     root = host(tmp_path, [*OWN, (900, 710, 999, "sh"), (901, 900, 999, "psql"), (902, 710, 0, "runc:[2:INIT]")])
     assert look(root, {900: CHECK}) == []
+
+
+def test_a_check_by_the_shell_of_the_image_is_one_too(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 999, "bash")])
+    shell = ["CMD-SHELL", "pg_isready | grep -q accepting"]
+    assert look(root, {900: ["/bin/bash", "-o", "pipefail", "-c", shell[1]]}, test=shell) == []
+    assert look(root, {900: ["/bin/bash", "-c", "nc -l"]}, test=shell) == [(["bash (entered)"], "update")]
 
 
 def test_what_ended_meanwhile_may_have_been_a_health_check(tmp_path: Path) -> None:
