@@ -1,7 +1,11 @@
-"""A verify report of the reference stack and its Infisical, with invented findings, for tests of the page."""
+"""A verify report of the reference stack and its Infisical, with invented findings, for tests of the page.
+
+``python -m tests.report_sample DIRECTORY`` writes the page, pictures of it, and how it is printed, to be looked at.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -148,3 +152,23 @@ def _host(name: str, plans: dict[str, StackPlan]) -> HostReport:
         expiries=tuple(ends),
         drift={"at": "2026-11-23T09:20:00Z", "count": 2, "history": history},
     )
+
+
+def main(directory: Path) -> None:
+    """Write what a person should look at after a change of the page."""
+    from batten.report.html import html
+    from tests.browser import started
+
+    text = html(report(), inventory="inventories/selfhosted")
+    (directory / "report.html").write_text(text)
+    with started() as browser:
+        page = browser.open(text)
+        for width in (360, 768, 1280):
+            for scheme in ("light", "dark"):
+                page.look(width, 2000, scheme)
+                page.screenshot(directory / f"{width}-{scheme}.png")
+        (directory / "report.pdf").write_bytes(page.pdf())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
