@@ -57,12 +57,13 @@ def held(path: Path, brief: bool = False) -> Iterator[None]:
 def is_held_by_another(path: Path, root: str = "/") -> bool:
     """Return whether another process holds ``path``, without touching it (proc_locks(5))."""
     try:
-        inode = path.stat().st_ino
+        status = path.stat()
         lines = (Path(root) / "proc/locks").read_text().splitlines()
     except OSError:
         return False
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     held = (line.split() for line in lines if " FLOCK " in line and "->" not in line)
-    return any(int(words[5].rpartition(":")[2]) == inode and int(words[4]) != os.getpid() for words in held)
+    return any(words[5] == place and int(words[4]) != os.getpid() for words in held)
 
 
 def now() -> str:

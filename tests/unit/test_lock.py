@@ -50,3 +50,21 @@ def test_a_planted_link_does_not_empty_another_file(plant: object, tmp_path: Pat
 def test_a_planted_directory_is_an_error_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(BattenError, match="cannot be taken"), lock.held(tmp_path):
         pytest.fail("a directory was held")
+
+
+def test_another_holder_is_seen_without_touching_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "shop.lock"
+    path.write_text("")
+    status, proc = path.stat(), tmp_path / "proc"
+    proc.mkdir()
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line, held in (
+        (f"1: FLOCK  ADVISORY  WRITE 1 {place} 0 EOF", True),
+        (f"1: FLOCK  ADVISORY  WRITE {os.getpid()} {place} 0 EOF", False),
+        (f"1: FLOCK  ADVISORY  WRITE 1 ff:ff:{status.st_ino} 0 EOF", False),
+        (f"1: POSIX  ADVISORY  WRITE 1 {place} 0 EOF", False),
+        (f"1: -> FLOCK  ADVISORY  WRITE 1 {place} 0 EOF", False),
+    ):
+        (proc / "locks").write_text(line + "\n")
+        assert lock.is_held_by_another(path, str(tmp_path)) is held
+    assert not lock.is_held_by_another(tmp_path / "none", str(tmp_path))
