@@ -21,11 +21,7 @@ def ours(model: Mapping[str, Any], project: str, networks: Iterable[Network]) ->
 
 def foreign(network: Network, project: str, containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the containers on a network, also stopped ones, that are no service of ``project``."""
-    return [
-        one
-        for one in containers
-        if _is_on(one, network) and not (_labels(one["Config"]).get(_PROJECT) == project and _service(one))
-    ]
+    return [one for one in containers if _is_on(one, network) and not _is_service(one, project)]
 
 
 def compare_networks(
@@ -52,6 +48,34 @@ def compare_networks(
             pairs += [(MEMBERS, [], strangers)] if strangers else []
         found += [_difference(stack, name, *pair, network) for pair in pairs if pair[1] != pair[2]]
     return found
+
+
+def compare_guests(stack: str, project: str, containers: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """Return who else lives in the namespaces of a stack's containers, as by ``docker run --network container:ID``.
+
+    Nobody can be taken out of them but by being stopped, and what is not ours is not stopped: it is told.
+    """
+    mine = {str(one["Id"]): _service(one) for one in containers if _is_service(one, project)}
+    found: dict[str, list[str]] = {}
+    for one in containers:
+        if not _is_service(one, project):
+            modes = [str(one["HostConfig"].get(key) or "") for key in ("NetworkMode", "PidMode", "IpcMode")]
+            for identifier in {mode[len("container:") :] for mode in modes if mode.startswith("container:")} & set(
+                mine
+            ):
+                found.setdefault(mine[identifier], []).append(str(one["Name"]).lstrip("/"))
+    return [
+        Difference(stack, "service", name, MEMBERS, [], sorted(guests), "none", reason=_stop(guests))
+        for name, guests in sorted(found.items())
+    ]
+
+
+def _stop(guests: Sequence[str]) -> str:
+    return f"another container shares its network or processes; see whose it is, then: docker stop {' '.join(guests)}"
+
+
+def _is_service(container: Mapping[str, Any], project: str) -> bool:
+    return _labels(container["Config"]).get(_PROJECT) == project and bool(_service(container))
 
 
 def _difference(stack: str, name: str, facet: str, desired: Any, actual: Any, network: Network | None) -> Difference:

@@ -156,6 +156,7 @@ def look(
     wanted, waits = waiting.hold(wanted, there, planned, peaks, seconds)
     found = [
         *compare_networks.compare_networks(stack, project, model, view.networks, view.containers),
+        *compare_networks.compare_guests(stack, project, view.containers),
         *compare_volumes.compare_volumes(stack, project, model, view.volumes, there),
         *compare.compare(stack, wanted, there, ends),
         *(_beneath(stack, view, paths, wanted, there) if beneath else ()),

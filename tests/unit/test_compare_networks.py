@@ -11,7 +11,12 @@ import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import actions, desired, observed
 from ansible_collections.batten.core.plugins.module_utils.compare import Difference
-from ansible_collections.batten.core.plugins.module_utils.compare_networks import compare_networks, foreign, ours
+from ansible_collections.batten.core.plugins.module_utils.compare_networks import (
+    compare_guests,
+    compare_networks,
+    foreign,
+    ours,
+)
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
 CONTAINERS = RECORDED["containers"]
@@ -118,3 +123,15 @@ def test_an_option_that_the_model_names_and_its_number() -> None:
     assert compare_networks("app", "app", model, [{**live, "Options": {option: "1400", "other": "x"}}], []) == []
     found = compare_networks("app", "app", model, [{**live, "Options": {option: "1500"}}], [])
     assert [one.facet for one in found] == ["options"]
+
+
+@pytest.mark.parametrize("key", ["NetworkMode", "PidMode", "IpcMode"])
+def test_who_shares_the_namespaces_of_a_service_is_told_and_left_to_a_person(key: str) -> None:
+    assert compare_guests("stk", "stk", CONTAINERS) == []
+    db = next(one for one in CONTAINERS if one["Name"] == "/stk-db-1")
+    guest = stranger()
+    guest["HostConfig"] = {**guest["HostConfig"], key: f"container:{db['Id']}"}
+    found = compare_guests("stk", "stk", [*CONTAINERS, guest])
+    assert [(one.name, one.facet, one.actual, one.action) for one in found] == [("db", "members", ["evil"], "none")]
+    assert "docker stop evil" in str(found[0].reason)
+    assert actions.decide(found, {}, {}) == {}
