@@ -105,7 +105,7 @@ def test_it_says_what_is_used_ends_runs_and_drifted(sample: str) -> None:
         "expired: it does not count",
         "grafana/loki:3.7.6",
         "built on this host",
-        "Not the real software.",
+        "are not the official images",
     ):
         assert said in words
 
