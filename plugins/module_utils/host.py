@@ -176,8 +176,11 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     opened = tuple(host_firewall.opened(open_ports)) if options.firewall else ()
     told = tuple(notes(options, facts, open_ports)) if found else ()
     outcome = Outcome(tuple(found), tuple(diff(wanted, live, gone, root)), told, opened)
-    kept = {"rules": rules(options, facts).to_json() if options.firewall else None, "open": list(opened)}
-    if check or not (found or any(record.get(key) != value for key, value in kept.items())):
+    kept: dict[str, Any] = {"rules": None, "open": list(opened)}
+    if options.firewall:
+        kept["rules"] = rules(options, facts).to_json()
+    listed = {**kept, "items": [one.to_json() for one in wanted]}
+    if check or not (found or any(record.get(key) != value for key, value in listed.items())):
         return outcome
     actor = host_act.Actor(wanted, live, facts.debian, root)
     armed = actor.run(gone, record, kept, options.firewall_confirm_seconds)

@@ -14,9 +14,6 @@ from . import capacity, engine_host, host_live, host_rules
 from .docker_api import Docker
 from .engine_packages import parse_os_release, system
 
-OTHERS = {"ufw": "ufw", "firewalld": "firewalld"}
-"""Firewalls that keep working beside ours, by unit."""
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -45,9 +42,7 @@ def look(root: str = "/") -> Facts:
     docker = Docker(timeout=20)
     answers = docker.answers()
     networks = docker.networks() if answers else []
-    states = host_live.units(
-        [*(f"{unit}.service" for unit in OTHERS), *(f"{one}.service" for one in host_live.KEEPERS)]
-    )
+    states = host_live.units(["firewalld.service", *(f"{one}.service" for one in host_live.KEEPERS)])
     return Facts(
         debian=system(parse_os_release(Path("/etc/os-release").read_text(encoding="utf-8"))).family == "debian",
         container=in_container(),
@@ -57,7 +52,7 @@ def look(root: str = "/") -> Facts:
         foreign=foreign_bridges(_bridges(root), networks) if answers else (),
         named=tuple(sorted(name for name in map(_bridge_name, networks) if name and not _looks_like_ours(name))),
         audited=tuple(path for path in host_rules.AUDITED if host_live.at(path, root).exists()),
-        others=tuple(name for unit, name in OTHERS.items() if states[f"{unit}.service"].endswith(", active")),
+        others=other_firewalls(host_live.text("/etc/ufw/ufw.conf", root) or "", states["firewalld.service"]),
         ssh=ssh_ports(),
         swaps=tuple(host_live.swaps(root)),
         keepers=tuple(one for one in host_live.KEEPERS if states[f"{one}.service"] not in ("missing", "masked")),
@@ -67,6 +62,15 @@ def look(root: str = "/") -> Facts:
 def in_container() -> bool:
     """Return whether this host shares its kernel with others (systemd-detect-virt(1); exit status 1 means no)."""
     return engine_host.run(["systemd-detect-virt", "--container", "--quiet"]).returncode == 0
+
+
+def other_firewalls(ufw: str, firewalld: str) -> tuple[str, ...]:
+    """Return the firewalls that are active, from the text of ufw.conf and the state of firewalld's unit.
+
+    ``ufw enable`` writes to its file and leaves its unit inactive until the next boot (ufw(8)).
+    """
+    found = ["ufw"] if re.search(r"^ENABLED=yes\s*$", ufw, re.MULTILINE | re.IGNORECASE) else []
+    return (*found, *(["firewalld"] if firewalld.endswith(", active") else []))
 
 
 def _bridges(root: str) -> list[str]:

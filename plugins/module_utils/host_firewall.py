@@ -39,7 +39,8 @@ class Rules:
     named: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return it as a record keeps it."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @staticmethod
     def from_json(row: Mapping[str, Any]) -> Rules:

@@ -188,6 +188,18 @@ def test_a_bridge_that_only_looks_like_docker_s_is_told_apart() -> None:
     assert host_facts.foreign_bridges(present, networks) == ("br-lan",)
 
 
+@pytest.mark.parametrize(
+    ("ufw", "firewalld", "found"),
+    [
+        ("# comment\nENABLED=yes\nLOGLEVEL=low\n", "missing", ("ufw",)),
+        ("ENABLED=no\n", "disabled, inactive", ()),
+        ("", "enabled, active", ("firewalld",)),
+    ],
+)
+def test_another_firewall_that_is_on_is_seen(ufw: str, firewalld: str, found: tuple[str, ...]) -> None:
+    assert host_facts.other_firewalls(ufw, firewalld) == found
+
+
 def test_live_values_are_read_below_a_root(tmp_path: Path) -> None:
     for path, text in {
         "proc/sys/net/ipv4/tcp_syncookies": "1\n",
