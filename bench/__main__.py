@@ -153,6 +153,16 @@ def plan() -> dict[str, object]:
     return {"plan_seconds": ours, "inventory_seconds": theirs, "difference_seconds": round(ours - theirs, 2)}
 
 
+def harden() -> dict[str, object]:
+    """`batten harden` of one file of three services, as a process."""
+    services = {name: {"image": image} for name, image in (("web", "caddy:2"), ("db", "postgres:17"), ("c", "redis:8"))}
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "compose.yaml"
+        file.write_text(json.dumps({"services": services}))
+        words = (str(BIN / "batten"), "harden", str(file), "--memory", "8G", "--cpus", "4", "-o", f"{scratch}/out")
+        return {"harden_seconds": medians(5, lambda: timed(*words))[0]}
+
+
 def secrets() -> dict[str, object]:
     """Forty secrets and no change: the host's look at Infisical with all its deliveries, and the task around it."""
     hosts.get("batten-demo")
@@ -213,12 +223,13 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "cold": cold,
     "plan": plan,
     "plan-size": plan_size.sizes,
+    "harden": harden,
     "secrets": secrets,
     "rotate": rotate,
     "drift-matrix": drift_matrix.matrix,
 }
 
-ON_THE_CONTROLLER = {"plan", "plan-size"}
+ON_THE_CONTROLLER = {"plan", "plan-size", "harden"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

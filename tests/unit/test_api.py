@@ -215,14 +215,14 @@ def test_label_values_are_escaped() -> None:
 
 
 def test_stopping_lets_a_request_end_and_closes_idle_connections(server: Server, store: Memory) -> None:
-    idle = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    idle = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     idle.request("GET", "/health")
     idle.getresponse().read()
     store.go.clear()
     answers: list[int] = []
     busy = threading.Thread(target=lambda: answers.append(_ask(server, "/")[0].status))
     busy.start()
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     server.stop()
     started = time.monotonic()
     assert idle.sock is not None
@@ -231,7 +231,7 @@ def test_stopping_lets_a_request_end_and_closes_idle_connections(server: Server,
     busy.join()
     server.server_close()
     assert answers == [200]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # it would keep the idle one for 75 s
     idle.close()
 
 

@@ -460,7 +460,7 @@ def test_an_answer_that_does_not_come_or_drips_is_given_up_after_the_timeout(slo
             begun = time.monotonic()
             with pytest.raises(Unreachable, match=r"none within 0\.3 s"):
                 request()
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 4
     assert len(asked) == 3
 
 
@@ -594,7 +594,7 @@ def test_a_hanging_tls_server_is_given_up_too(authority: Callable[[str, str], tu
         begun = time.monotonic()
         with pytest.raises(Unreachable, match="none within"):
             client.secrets(PLACE)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 4
 
 
 def test_a_ca_that_is_none_is_refused() -> None:
