@@ -192,6 +192,21 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     return replace(outcome, armed=armed)
 
 
+def again(root: str = "/") -> tuple[Difference, ...]:
+    """Make this host once more what the last run left; return what was not so. Nothing that :func:`run` did not load
+    before is loaded, so nothing waits to be confirmed. Raises BattenError."""
+    with lock.held(host_live.at(LOCK, root)):
+        record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+        wanted = host_items.from_json(record.get("items", ()))
+        live = host_live.read(wanted, root)
+        found = tuple(one for one in host_items.compare(wanted, live) if one.action != "none")
+        if found:
+            kept = {key: value for key, value in record.items() if key not in ("items", "before")}
+            host_act.Actor(wanted, live, host_facts.look(root).debian, root).run((), record, kept, 0)
+            audit.append(host_live.at("/var/log/batten/audit.jsonl", root), map(audited, found))
+    return found
+
+
 def remove(check: bool, root: str = "/") -> Outcome:
     """Take away what runs put here. Packages stay, as do owners, modes and who is in group docker."""
     record = atomic.read_json(host_live.at(host_act.RECORD, root), {})

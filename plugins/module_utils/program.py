@@ -140,11 +140,14 @@ def _compare(paths: StackPaths) -> int:
 
 
 def _repair(paths: StackPaths) -> int:
-    from . import apply, release
+    from . import apply, host, release
     from .docker_api import Docker
 
     payload = release.read(paths, release.running(paths) or release.last_good(paths) or "(none)")
+    found = host.again()
     result = apply.apply(payload, apply.Options(), Docker(), paths)
+    result.differences += [one.to_json() for one in found]
+    result.changed = result.changed or bool(found)
     _say(json.dumps(result.to_json(), indent=1, sort_keys=True))
     return 0
 

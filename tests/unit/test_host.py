@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import (
+    atomic,
     host,
     host_facts,
     host_items,
@@ -273,3 +274,18 @@ def test_packages_are_held_at_the_version_that_was_asked_for(
 
 def test_an_untouched_host_without_records_shows_nothing(tmp_path: Path) -> None:
     assert host_state.differences(str(tmp_path), {}) == []
+
+
+def test_a_host_is_made_again_what_the_last_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
+    wanted = [Item("file", "sysctl", "/etc/sysctl.d/x.conf", "a = 1\n"), Item("mode", "mode", "/etc/docker", "0755")]
+    record = {"items": [one.to_json() for one in wanted], "before": {}, "rules": None, "open": ["tcp 80"]}
+    atomic.write_json(tmp_path / "var/lib/batten/host.json", record)
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker").chmod(0o777)
+    assert [one.facet for one in host.again(str(tmp_path))] == ["sysctl", "mode"]
+    assert (tmp_path / "etc/sysctl.d/x.conf").read_text() == "a = 1\n"
+    assert (tmp_path / "etc/docker").stat().st_mode & 0o777 == 0o755
+    assert host.again(str(tmp_path)) == ()
+    assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
+    assert len((tmp_path / "var/log/batten/audit.jsonl").read_text().splitlines()) == 2
