@@ -44,8 +44,8 @@ class Observed:
 
     @property
     def is_named_by_compose(self) -> bool:
-        project = self.labels.get("com.docker.compose.project", "")
-        return bool(re.fullmatch(rf"{re.escape(project)}-{re.escape(self.service)}-\d+", self.container))
+        """Whether it has the name of a service's first container; a copy of it would be ``...-2``."""
+        return self.container == f"{self.labels.get('com.docker.compose.project', '')}-{self.service}-1"
 
     @property
     def state(self) -> str:

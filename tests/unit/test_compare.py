@@ -172,9 +172,10 @@ def test_the_spare_container_of_a_killed_recreate_is_told_and_the_service_left_a
     assert actions.decide(found, wanted, there) == {}
 
 
-def test_a_container_with_forged_labels_does_not_take_the_place_of_the_real_one() -> None:
+@pytest.mark.parametrize("number", ["evil", "2"])
+def test_a_container_with_forged_labels_does_not_take_the_place_of_the_real_one(number: str) -> None:
     forged = copy.deepcopy(RECORDED["containers"][0])
-    forged.update(Name="/evil", Created="2030-01-01T00:00:00Z", Id="evil")
+    forged.update(Name=forged["Name"][:-1] + number, Created="2030-01-01T00:00:00Z", Id="evil")
     wanted, there, found = look([*RECORDED["containers"], forged])
     assert [(one.facet, one.actual, one.action) for one in found] == [("presence", "2 containers", "remove")]
     assert [one.container for one in there["db"]] == ["stk-db-1", "evil"]
