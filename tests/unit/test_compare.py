@@ -178,7 +178,7 @@ def test_a_container_with_forged_labels_does_not_take_the_place_of_the_real_one(
     forged.update(Name=forged["Name"][:-1] + number, Created="2030-01-01T00:00:00Z", Id="evil")
     wanted, there, found = look([*RECORDED["containers"], forged])
     assert [(one.facet, one.actual, one.action) for one in found] == [("presence", "2 containers", "remove")]
-    assert [one.container for one in there["db"]] == ["stk-db-1", "evil"]
+    assert [one.container for one in there["db"]] == ["stk-db-1", f"stk-db-{number}"]
     assert actions.decide(found, wanted, there) == {}
 
 
