@@ -186,7 +186,7 @@ RECREATED = {
 def test_a_container_recreated_without_its_hardening_is_noticed(host: hosts.Host, keys: str) -> None:
     written, noticed = RECREATED[keys]
     web = stack.COMPOSE.index("  web:\n")
-    end = stack.COMPOSE.index("  migrate:\n")
+    end = stack.COMPOSE.index("  ui:\n")
     service = f"  web:\n    <<: *common{written}"
     if "ports:" not in written:
         service += "    networks: [edge, inner]\n"

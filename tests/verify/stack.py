@@ -297,4 +297,4 @@ def up(host: Host, compose: str = COMPOSE) -> None:
     """Bring the containers to what a Compose file says, and wait until they are healthy."""
     host.put("/tmp/compose.yaml", compose)
     host.run("docker compose -p small -f /tmp/compose.yaml up -d --remove-orphans")
-    host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 3 ]; do sleep 0.2; done', timeout=60)
+    host.run('until [ "$(docker ps -q --filter health=healthy | wc -l)" -ge 3 ]; do sleep 0.2; done', timeout=180)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan
 
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}  # systemd.time(7), as systemctl show prints it
+FEW = 5  # lines of which none is JSON, and the service may just not have said anything itself
 LINES_A_SECOND = 10_000  # more than all services of a host write; journald's own default is 333
 
 
@@ -35,8 +36,8 @@ def json_lines(expected: ServicePlan, live: LiveContainer) -> Verdict:
         return not_applicable(f"the profile says that it logs text; {by}")
     found = live.tried.get("log") or {}
     lines, good, broken = (int(found.get(key, 0)) for key in ("lines", "json", "broken"))
-    if not lines:
-        return not_applicable("it has logged nothing since its start")
+    if not good and lines < FEW:
+        return not_applicable(f"it has logged {lines or 'no'} lines since its start, which may be a start script's")
     if broken or not good:
         return fails(f"of the last {lines} lines {good} are JSON, {lines - good} are not")
     return holds(f"{good} of the last {lines} lines, nothing but JSON since the first")
