@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 from batten.verify.catalogue import control
 from batten.verify.live import wanted_sysctls
@@ -141,10 +142,10 @@ def data_disk(expected: HostPlan, live: LiveHost) -> Verdict:
         return fails("df says nothing of the engine's directory")
     if words[5] != "/":
         return holds(f"{live.machine.get('root_dir')} lies on {words[5]}")
-    if not any(stack.requires_mounts_for for stack in expected.stacks):
-        return not_applicable(
-            "the inventory gives data no disk of its own; journald and host.disk-space guard this one"
-        )
+    root = PurePosixPath(live.machine.get("root_dir", ""))
+    wanted = [path for stack in expected.stacks for path in stack.requires_mounts_for if root.is_relative_to(path)]
+    if not wanted:
+        return not_applicable("the inventory gives it no disk of its own; host.disk-space guards this one")
     return fails(f"{live.machine.get('root_dir')} lies on the system's disk")
 
 
