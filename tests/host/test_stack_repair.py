@@ -137,7 +137,8 @@ def test_what_docker_does_not_tell_is_put_back_and_no_container_notices(shop: Sh
     before = shop.containers()
     shop.host.run(BENEATH)
     run = shop.up()
-    assert {(one["name"], one["facet"]) for one in run.result["differences"]} == {
+    # The plan keeps memory free for the stranger, so there is a new release too.
+    assert {(one["name"], one["facet"]) for one in run.result["differences"] if one["scope"] != "file"} == {
         ("db", "cgroup_pids"),
         ("db", "memory"),
         ("db", "memory_swap"),
