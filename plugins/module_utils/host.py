@@ -108,9 +108,14 @@ def items(options: Options, facts: Facts, planned: Mapping[str, Sequence[Mapping
 
 
 def ports(plans: Mapping[str, Mapping[str, Any]], planned: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Port]:
-    """Return what is open: what recorded plans publish, and what this run's will."""
+    """Return what is open: what recorded plans publish, and what this run's will beyond that.
+
+    The controller does not know this host's addresses yet: a port that is recorded on one of them stays on that one.
+    """
     coming = [{"services": {"": {"ports": wanted}}} for wanted in planned.values()]
-    return host_firewall.published([*plans.values(), *coming])
+    recorded = host_firewall.published(plans.values())
+    known = {(protocol, number) for _, protocol, number in recorded}
+    return sorted([*recorded, *(port for port in host_firewall.published(coming) if port[1:] not in known)])
 
 
 def firewall_items(wanted: Rules, open_ports: Sequence[Port]) -> list[Item]:

@@ -47,6 +47,11 @@ def test_what_runs_keeps_its_ports_until_the_run_has_deployed_what_is_new() -> N
     assert opened(host.ports(recorded, planned)) == ["tcp 80", "tcp 8080"]
 
 
+def test_a_port_that_is_recorded_on_one_address_is_not_opened_on_all() -> None:
+    recorded = {"app": plan(port(443, "198.51.100.7"))}
+    assert opened(host.ports(recorded, {"app": [port(443)]})) == ["tcp 198.51.100.7:443"]
+
+
 def test_ports_on_one_address_are_open_on_that_address_alone() -> None:
     text = render(Rules(), [("198.51.100.7", "tcp", 443), ("2001:db8::7", "tcp", 443), ("", "tcp", 80)])
     assert "elements = { tcp . 80 }" in text
