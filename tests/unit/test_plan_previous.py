@@ -181,7 +181,7 @@ def test_overcommit_is_what_the_inventory_says_and_is_shown() -> None:
         ({"api": {"limits": {"cpus": 64}}}, "the host has 4"),
         ({"api": {"limits": {"nofile": 1_000_000}}}, "this host can grant 20000"),
         ({"api": {"limits": {"pids": 4_000_000}}}, "this host can grant 32768"),
-        ({"caddy": {"health": "deep"}}, "no deep health check is known"),
+        ({"postgres": {"health": "deep"}}, "no deep health check is known"),
     ],
 )
 def test_an_unsafe_override_is_a_finding_with_its_reason(override: dict[str, Any], words: str) -> None:
