@@ -126,6 +126,7 @@ deferred:
 """
 
 import json
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -166,8 +167,16 @@ def main() -> None:
         try:
             result = apply(payload, options, Docker(), StackPaths(payload["stack"]))
         except ApplyFailed as error:
-            module.fail_json(msg=str(error), **error.result.to_json())
-    module.exit_json(diff=diff(result), **result.to_json())
+            module.fail_json(msg=str(error), **told(module, error.result))
+    module.exit_json(diff=diff(result), **told(module, result))
+
+
+def told(module: AnsibleModule, result: Result) -> dict[str, Any]:
+    """Return the result for Ansible, and give its warnings the way that Ansible has for them."""
+    said = result.to_json()
+    for warning in said.pop("warnings"):
+        module.warn(warning)
+    return said
 
 
 def diff(result: Result) -> dict[str, str]:
