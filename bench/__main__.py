@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import drift_matrix, plan_size
+from bench import drift_hosts, drift_matrix, plan_size
 from tests.host.site import Site
 from tests.host.underload import Load
 from tests.rig import base, hosts, registry
@@ -227,6 +227,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "secrets": secrets,
     "rotate": rotate,
     "drift-matrix": drift_matrix.matrix,
+    **drift_hosts.BENCHMARKS,
 }
 
 ON_THE_CONTROLLER = {"plan", "plan-size", "harden"}

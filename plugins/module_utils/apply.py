@@ -17,6 +17,7 @@ from . import (
     audit,
     credentials,
     gate,
+    host_ours,
     host_ports,
     image_files,
     images,
@@ -338,11 +339,15 @@ def _nothing() -> None:
 
 
 def _keep_up(run: _Run, check: bool) -> list[str]:
-    """Install what goes on after the run: the units, and the program that backups need."""
+    """Install what goes on after the run: the units, and the program that backups need; put owners and modes right."""
     plan = run.payload["plan"]
     if not run.options.manage_units:
         return []
-    return [*(age.ensure(check) if plan.get("backup") else []), *units.ensure(run.paths, plan, check)]
+    return [
+        *(age.ensure(check) if plan.get("backup") else []),
+        *units.ensure(run.paths, plan, check),
+        *host_ours.own(run.paths, run.payload, check),
+    ]
 
 
 def _preflight(run: _Run, seen: survey.Survey) -> None:

@@ -27,7 +27,7 @@ _SHOWN = 100  # characters of a value, on a terminal
 class Report:
     """What :func:`look` found. ``drift`` and ``ignored`` are rows (:meth:`Difference.to_json`), ``errors`` say what
     could not be looked at, ``deferred`` what waits for the next time a service is made anew, ``notes`` what a person
-    should know beside. ``stacks`` is ``{STACK: {"release": ID}}``."""
+    should know beside, ``busy`` the stacks that a run holds. ``stacks`` is ``{STACK: {"release": ID}}``."""
 
     at: str
     seconds: float = 0.0
@@ -37,6 +37,7 @@ class Report:
     deferred: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -60,12 +61,14 @@ def look(docker: Docker, root: str = "/", stack: str | None = None, program: str
         raise BattenError(f"no stack {stack} runs here", "this host", f"use one of: {', '.join(names) or '(none)'}")
     with ExitStack() as locks:
         free = [paths for paths in _in_order(root, [stack] if stack else names) if _lock(report, locks, paths)]
-        view = _view(report, docker) if free else None
-        for paths in free:
-            _stack(report, view, paths)
+        running = {paths: payload for paths in free if (payload := _running(report, paths))}
+        view = _view(report, docker) if running else None
+        live = _units(report, running)
+        for paths, payload in running.items():
+            _stack(report, paths, payload, view, live)
     if stack is None:
         with _Told(report, "this host"):
-            _add(report, host_ours.of_host(root, program), ())
+            _add(report, host_ours.of_host(root, program, live, names), ())
         with _Told(report, "this host"):
             _add(report, host_state.differences(root, view.info if view else None), ())
     report.seconds = round(time.monotonic() - started, 3)
@@ -110,7 +113,11 @@ def _in_order(root: str, names: Sequence[str]) -> list[StackPaths]:
 def _lock(report: Report, locks: ExitStack, paths: StackPaths) -> bool:
     """Hold a stack's lock; where a run holds it, that is an error of the report: things are half done now."""
     with _Told(report, f"stack {paths.stack}"):
-        locks.enter_context(lock.held(paths.lock, brief=True))
+        try:
+            locks.enter_context(lock.held(paths.lock, brief=True))
+        except lock.Busy:
+            report.busy.append(paths.stack)
+            raise
         return True
     return False
 
@@ -121,27 +128,44 @@ def _view(report: Report, docker: Docker) -> View | None:
     return None
 
 
-def _stack(report: Report, view: View | None, paths: StackPaths) -> None:
-    where = f"stack {paths.stack}"
-    with _Told(report, where):
+def _units(report: Report, running: Mapping[StackPaths, Mapping[str, Any]]) -> host_ours.Live:
+    names = [name for paths, payload in running.items() for name in host_ours.watched(paths, payload["plan"])]
+    with _Told(report, "systemd"):
+        return host_ours.systemd(names) if names else {}
+    return {}
+
+
+def _running(report: Report, paths: StackPaths) -> dict[str, Any] | None:
+    """Return the release that should run, with what there is to say of it already."""
+    with _Told(report, f"stack {paths.stack}"):
         _add(report, host_ours.current(paths), ())
         payload = _release(paths)
         report.stacks[paths.stack] = {"release": release.identity(payload)}
-        rules = payload["plan"].get("drift") or ()
-        report.notes += policy.expired(rules, _today())
-        digests = atomic.read_json(paths.loaded, {})
-        with _Told(report, where):
-            secrets = secret_facets.look(paths, payload["secrets"])
-            digests = secrets.digests
-            _add(report, secrets.differences, rules)
-        with _Told(report, where):
-            there = None if view is None else view.containers_of(payload["project"])
-            _add(report, host_ours.of_stack(paths, payload, there), rules)
-        if view is not None:
-            model = survey.with_digests(model_cache.merged(paths, payload), digests)
-            seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
-            _add(report, [*seen.differences, *seen.reported, *seen.ignored], rules)
-            report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
+        report.notes += policy.expired(payload["plan"].get("drift") or (), _today())
+        return payload
+    return None
+
+
+def _stack(
+    report: Report, paths: StackPaths, payload: Mapping[str, Any], view: View | None, live: host_ours.Live
+) -> None:
+    """Add one stack's secrets, what lies on the host for it, its containers: each whatever becomes of the others."""
+    where, rules = f"stack {paths.stack}", payload["plan"].get("drift") or ()
+    digests = atomic.read_json(paths.loaded, {})
+    with _Told(report, where):
+        secrets = secret_facets.look(paths, payload["secrets"])
+        digests = secrets.digests
+        _add(report, secrets.differences, rules)
+    with _Told(report, where):
+        there = None if view is None else view.containers_of(payload["project"])
+        _add(report, host_ours.of_stack(paths, payload, there, live), rules)
+    if view is None:
+        return
+    with _Told(report, where):
+        model = survey.with_digests(model_cache.merged(paths, payload), digests)
+        seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
+        _add(report, [*seen.differences, *seen.reported, *seen.ignored], rules)
+        report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
 
 
 def _release(paths: StackPaths) -> dict[str, Any]:
@@ -163,7 +187,11 @@ def _put_off(paths: StackPaths, payload: Mapping[str, Any]) -> list[str]:
 def _add(report: Report, differences: Sequence[Difference], rules: Sequence[policy.Rule]) -> None:
     """Sort differences by what the policy does about them. What is only told counts as drift, with the reason."""
     division = policy.divide(differences, rules, _today())
-    report.drift += [one.to_json() for one in (*division.repair, *division.report)]
+    # Templates of units are every stack's: said once.
+    known = {(one["scope"], one["name"], one["facet"]) for one in report.drift if one["scope"] == "host"}
+    report.drift += [
+        one.to_json() for one in (*division.repair, *division.report) if (one.scope, one.name, one.facet) not in known
+    ]
     report.ignored += [one.to_json() for one in division.ignored]
 
 

@@ -113,13 +113,19 @@ def due(name: str, rule: Mapping[str, Any], values: Mapping[str, str]) -> bool:
     if rule.get("generator") not in ("ca", "x509"):
         return False
     certificate = values.get(f"{name}_certificate")
-    if certificate is None or pki.due(certificate) or not pki.matches(values[name], certificate):
-        return True
-    if rule["generator"] == "ca":
+    return certificate is None or pki.due(certificate) or not fits(name, rule, values)
+
+
+def fits(name: str, rule: Mapping[str, Any], values: Mapping[str, str]) -> bool:
+    """Return whether a certificate that is there is its key's, and what its rule asks for, at whatever time."""
+    certificate = values[f"{name}_certificate"]
+    if not pki.matches(values[name], certificate):
         return False
+    if rule["generator"] == "ca":
+        return True
     ca = values.get(f"{rule['ca']}_certificate")
     named = pki.names_of(certificate) == pki.normal(rule["names"])
-    return not named or (ca is not None and not pki.issued_by(certificate, ca))
+    return named and (ca is None or pki.issued_by(certificate, ca))
 
 
 def check(name: str, rule: Mapping[str, Any], value: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,29 +41,44 @@ class Place:
 
     path: Path
     mode: int
+    scope: str = "host"
+
+
+Live = Mapping[str, Mapping[str, str]]
+"""What systemd says of units, by name: property to value."""
 
 
 def of_stack(
-    paths: StackPaths, payload: Mapping[str, Any], containers: Sequence[Mapping[str, Any]] | None
+    paths: StackPaths, payload: Mapping[str, Any], containers: Sequence[Mapping[str, Any]] | None, live: Live
 ) -> list[Difference]:
     """Return how what belongs to one stack differs from its release ``payload``.
 
-    ``containers`` are those of the Compose project, inspected; None where the engine does not answer.
+    ``containers`` are those of the Compose project, inspected; None where the engine does not answer. ``live`` is of
+    the units that :func:`watched` names.
     """
     return [
         *_files(paths, payload),
         *_leftovers(paths, payload),
-        *owned(paths.stack, places(paths)),
-        *_units(paths, payload["plan"]),
+        *owned(paths.stack, places(paths, payload)),
+        *_units(paths, payload["plan"], live),
         *(_orphans(paths.stack, containers) if containers is not None else []),
     ]
 
 
-def of_host(root: str = "/", program: str = "") -> list[Difference]:
-    """Return how what all stacks share differs. ``program`` is the digest that batten-host.pyz should have, by default
-    the one that its last installation recorded."""
+def of_host(root: str, program: str, live: Live, known: Iterable[str]) -> list[Difference]:
+    """Return how what all stacks share differs. ``known`` are the stacks here; ``program`` is the digest that
+    batten-host.pyz should have, by default the one that its last installation recorded."""
     paths = StackPaths("", root)
-    return [*owned(None, shared_places(paths)), *_program(paths, program)]
+    shared = units.shared_files(paths, {})
+    found = [
+        *owned(None, shared_places(paths)),
+        *_program(paths, program),
+        *_texts(paths, None, shared),
+        *_of_nobody(paths, known),
+    ]
+    if shared:
+        found += compare_unit(paths, None, units.DRIFT_TIMER, live.get(units.DRIFT_TIMER, {}), shared)
+    return found
 
 
 def current(paths: StackPaths) -> list[Difference]:
@@ -107,11 +123,16 @@ def _orphans(stack: str, containers: Sequence[Mapping[str, Any]]) -> list[Differ
 # Owners and modes
 
 
-def places(paths: StackPaths) -> list[Place]:
+def places(paths: StackPaths, payload: Mapping[str, Any]) -> list[Place]:
     """Return what of one stack has to have an owner and a mode; what is not there is another difference."""
     directories = [(path, 0o755) for path in (paths.top, paths.releases, paths.base, paths.files)]
-    files = [(path, 0o600) for path in sorted(paths.state.glob("*")) if path.suffix in (".json", ".cred")]
-    return _there([*directories, (paths.state, 0o700), *files])
+    state = [(path, 0o600) for path in sorted(paths.state.glob("*")) if path.suffix in (".json", ".cred")]
+    files = [path / name for path, entries in release.trees(paths, payload).items() for name in entries]
+    files += [paths.base / name for name in release.base_files(payload)]
+    return [
+        *_there([*directories, (paths.state, 0o700), *state]),
+        *_there(((path, 0o644) for path in files), "file"),
+    ]
 
 
 def shared_places(paths: StackPaths) -> list[Place]:
@@ -128,8 +149,8 @@ def shared_places(paths: StackPaths) -> list[Place]:
     )
 
 
-def _there(wanted: Iterable[tuple[Path, int]]) -> list[Place]:
-    return [Place(path, mode) for path, mode in wanted if path.exists() and not path.is_symlink()]
+def _there(wanted: Iterable[tuple[Path, int]], scope: str = "host") -> list[Place]:
+    return [Place(path, mode, scope) for path, mode in wanted if path.exists() and not path.is_symlink()]
 
 
 def owned(stack: str | None, wanted: Iterable[Place]) -> list[Difference]:
@@ -139,16 +160,16 @@ def owned(stack: str | None, wanted: Iterable[Place]) -> list[Difference]:
         status = place.path.lstat()
         name, owner, mode = str(place.path), f"{status.st_uid}:{status.st_gid}", stat.S_IMODE(status.st_mode)
         if owner != _ROOT:
-            found.append(Difference(stack, "host", name, OWNER, _ROOT, owner, "rewrite"))
+            found.append(Difference(stack, place.scope, name, OWNER, _ROOT, owner, "rewrite"))
         if mode != place.mode:
-            found.append(Difference(stack, "host", name, MODE, f"{place.mode:04o}", f"{mode:04o}", "rewrite"))
+            found.append(Difference(stack, place.scope, name, MODE, f"{place.mode:04o}", f"{mode:04o}", "rewrite"))
     return found
 
 
-def own(paths: StackPaths, check: bool) -> list[str]:
+def own(paths: StackPaths, payload: Mapping[str, Any], check: bool) -> list[str]:
     """Give everything of a stack, and what all stacks share, its owner and mode; return what changed."""
     changes = []
-    for one in owned(paths.stack, [*shared_places(paths), *places(paths)]):
+    for one in owned(paths.stack, [*shared_places(paths), *places(paths, payload)]):
         changes.append(f"{one.name}: {one.facet} {one.desired}")
         if check:
             continue
@@ -162,35 +183,70 @@ def own(paths: StackPaths, check: bool) -> list[str]:
 # Units
 
 
-def _units(paths: StackPaths, plan: Mapping[str, Any]) -> list[Difference]:
+def _of_nobody(paths: StackPaths, known: Iterable[str]) -> list[Difference]:
+    """Units of stacks that are not here: a drop-in of the engine's that waits for one keeps it from starting."""
+    names = r"batten-(?:stack|secrets|sync|backup)@(?P<instance>.+?)\.(?:timer|service\.d)|batten-(?P<stack>.+)\.conf"
+    there = [*paths.units.glob("batten-*@?*"), *paths.units.glob("docker.service.d/batten-*.conf")]
+    found = []
+    for path in sorted(there):
+        match = re.fullmatch(names, path.name)
+        stack = match and (match["instance"] or match["stack"])
+        if stack and stack not in known:
+            why = f"stack {stack} is not here; if it does not come back: rm -r {path}; systemctl daemon-reload"
+            name = str(path.relative_to(paths.units))
+            found.append(Difference(None, "host", name, LEFTOVER, "absent", "of no stack", "none", reason=why))
+    return found
+
+
+def watched(paths: StackPaths, plan: Mapping[str, Any]) -> list[str]:
+    """Return the units that a look at this stack needs to know of."""
+    return [*units.instances(paths, plan), units.DRIFT_TIMER, "docker.service"]
+
+
+def systemd(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return what systemd says of each unit, by name (systemctl(1), show)."""
+    words = ["systemctl", "show", f"--property={_PROPERTIES}", *sorted(set(names))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    blocks = done.stdout.strip().split("\n\n")
+    found = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks)
+    return {one.get("Id", ""): one for one in found}
+
+
+def _units(paths: StackPaths, plan: Mapping[str, Any], live: Live) -> list[Difference]:
     """Unit files whose text is not ours, and units that systemd does not have as they are meant."""
     files = units.files(paths, plan)
+    found = _texts(paths, paths.stack, files)
+    for unit in units.instances(paths, plan):
+        found += compare_unit(paths, paths.stack, unit, live.get(unit, {}), files)
+    return [*found, *_order(paths, live)]
+
+
+def _texts(paths: StackPaths, stack: str | None, files: Mapping[Path, str]) -> list[Difference]:
+    """Return the unit files of ours that are gone or were edited."""
     found = []
     for path, text in files.items():
         actual = _text(path)
         if actual != text:
-            name, facet = str(path.relative_to(paths.units)), _kind(path)
-            what = "absent" if actual is None else "another text"
-            found.append(Difference(paths.stack, "host", name, facet, "as installed", what, "rewrite"))
-    live = _live([*units.instances(paths, plan), "docker.service"])
-    for unit in units.instances(paths, plan):
-        found += compare_unit(paths, unit, live.get(unit, {}), set(files))
-    return [*found, *_order(paths, live)]
+            name, what = str(path.relative_to(paths.units)), "absent" if actual is None else "another text"
+            found.append(Difference(stack, "host", name, _kind(path), "as installed", what, "rewrite"))
+    return found
 
 
-def compare_unit(paths: StackPaths, unit: str, live: Mapping[str, str], files: Iterable[Path]) -> list[Difference]:
+def compare_unit(
+    paths: StackPaths, stack: str | None, unit: str, live: Mapping[str, str], files: Iterable[Path]
+) -> list[Difference]:
     """Return how one unit differs, as systemd has it (``live``, its properties). ``files`` are those that are ours."""
     facet = TIMER if unit.endswith(".timer") else UNIT
     wanted, actual = "enabled, active", f"{live.get('UnitFileState') or 'unknown'}, {live.get('ActiveState')}"
     foreign = _drop_ins(paths, unit, live) - {str(path) for path in files}
     found = []
     if actual != wanted:
-        found.append(Difference(paths.stack, "host", unit, facet, wanted, actual, "rewrite"))
+        found.append(Difference(stack, "host", unit, facet, wanted, actual, "rewrite"))
     elif live.get("NeedDaemonReload") == "yes" and not foreign:
-        found.append(Difference(paths.stack, "host", unit, facet, "as on disk", "as before a change", "reload"))
+        found.append(Difference(stack, "host", unit, facet, "as on disk", "as before a change", "reload"))
     for path in sorted(foreign):
         why = f"batten did not write it; to remove it: rm {path}; systemctl daemon-reload"
-        found.append(Difference(paths.stack, "host", unit, DROP_IN, "none but batten's", path, "none", reason=why))
+        found.append(Difference(stack, "host", unit, DROP_IN, "none but batten's", path, "none", reason=why))
     return found
 
 
@@ -208,18 +264,6 @@ def _order(paths: StackPaths, live: Mapping[str, Mapping[str, str]]) -> list[Dif
     if secrets in (live.get("docker.service") or {}).get("After", "").split():
         return []
     return [Difference(paths.stack, "host", "docker.service", UNIT, f"after {secrets}", "in no order", "reload")]
-
-
-def _live(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return what systemd says of each unit, by name (systemctl(1), show)."""
-    words = ["systemctl", "show", f"--property={_PROPERTIES}", *names]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in _blocks(done.stdout))
-    return {block.get("Id", ""): block for block in blocks}
-
-
-def _blocks(text: str) -> list[str]:
-    return text.strip().split("\n\n")
 
 
 def _kind(path: Path) -> str:

@@ -9,6 +9,32 @@ PROGRAM = Path("/usr/local/lib/batten/batten-host.pyz")
 
 
 @dataclass(frozen=True)
+class HostPaths:
+    """What belongs to a host and to none of its stacks. ``root`` as of :class:`StackPaths`."""
+
+    root: str = "/"
+
+    @property
+    def run(self) -> Path:
+        return Path(self.root) / "run/batten"
+
+    @property
+    def drift(self) -> Path:
+        """The last report of the host's own look for drift."""
+        return self.run / "drift.json"
+
+    @property
+    def metrics(self) -> Path:
+        """For node_exporter's textfile collector, beside those of the stacks."""
+        return self.run / "metrics" / "host.prom"
+
+    @property
+    def history(self) -> Path:
+        """A line of JSON for each look that found something else than the one before."""
+        return Path(self.root) / "var/log/batten/drift.jsonl"
+
+
+@dataclass(frozen=True)
 class StackPaths:
     """All host paths of ``stack``. ``root`` is ``/`` on a host and a temporary directory in a test."""
 
@@ -86,6 +112,11 @@ class StackPaths:
     def image_files(self) -> Path:
         """``{CONTAINER: [PATH]}``: what each had written over its image when it was healthy first."""
         return self.state / "image-files.json"
+
+    @property
+    def certificates(self) -> Path:
+        """What is known of each certificate of the bundle, so that openssl is asked once; see secret_facets.py."""
+        return self.state / "certificates.json"
 
     @property
     def put_off(self) -> Path:

@@ -116,8 +116,12 @@ def validity(certificate: str) -> tuple[datetime, datetime]:
 
 
 def renewal(certificate: str) -> datetime:
-    """Return when a certificate is to be renewed: at two thirds of its lifetime."""
-    start, end = validity(certificate)
+    """Return when a certificate is to be renewed."""
+    return renewed_at(*validity(certificate))
+
+
+def renewed_at(start: datetime, end: datetime) -> datetime:
+    """Return when a certificate that holds from ``start`` to ``end`` is to be renewed: at two thirds of that."""
     return start + (end - start) * 2 / 3
 
 

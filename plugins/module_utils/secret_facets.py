@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from .compare import PRESENCE, Difference
 from .credentials import Bundle
 from .delivery import Consumer
 from .errors import BattenError
+from .observed import timestamp
 from .paths import StackPaths
 
 OWNER, MODE, CONTENT, STALE, EXPIRY = "owner", "mode", "content", "stale", "expiry"
 _SCOPE = "secret"
+_DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def look(paths: StackPaths, spec: Mapping[str, Any]) -> Found:
     wanted = _consumers(spec["deliveries"], credentials.delivered(bundle, rules))
     mounted = mounts.mounted(paths.secrets)
     found = [
-        *_values(paths.stack, rules, bundle),
+        *_values(paths, rules, bundle),
         *_mount(paths.stack, mounted.never_swaps if mounted else None),
         *compare(paths.stack, wanted, observe(paths.secrets, bundle.digest_key), bundle.digest_key),
         *_refreshed(paths),
@@ -123,16 +125,51 @@ def _consumers(deliveries: Mapping[str, Any], values: Mapping[str, str]) -> dict
     return found
 
 
-def _values(stack: str, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> list[Difference]:
-    found = []
+def _values(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> list[Difference]:
+    """Values that the bundle lacks, certificates that are due, and values that are older than they may be."""
+    found, known = [], _certificates(paths, rules, bundle)
     for name, rule in sorted(rules.items()):
         if name not in bundle.values:
             action = "none" if credentials.provided(rule) else "rewrite"
-            found.append(Difference(stack, _SCOPE, name, PRESENCE, "a value", "absent", action))
-        elif generators.due(name, rule, bundle.values):
-            certificate = bundle.values.get(f"{name}_certificate")
-            actual = f"ends {_day(pki.validity(certificate)[1])}" if certificate else "no certificate"
-            found.append(Difference(stack, _SCOPE, name, EXPIRY, "renewed in time", actual, "rewrite"))
+            found.append(Difference(paths.stack, _SCOPE, name, PRESENCE, "a value", "absent", action))
+        elif name in known and (not known[name]["fits"] or known[name]["renewal"] <= time.time()):
+            actual = f"ends {known[name]['end']}" if known[name]["fits"] else "not what its rule asks for"
+            found.append(Difference(paths.stack, _SCOPE, name, EXPIRY, "renewed in time", actual, "rewrite"))
+        elif rule.get("expires") and _age(bundle.made.get(name)) > rule["expires"] * _DAY:
+            wanted, actual = f"at most {rule['expires']} days old", f"of {bundle.made.get(name) or 'an unknown day'}"
+            why = f"a new value is yours to ask for: batten rotate -i INV {name}"
+            found.append(Difference(paths.stack, _SCOPE, name, EXPIRY, wanted, actual, "none", reason=why))
+    return found
+
+
+def _age(made: str | None) -> float:
+    """Return the seconds since a value was made; for ever where that is not known."""
+    return time.time() - timestamp(made) if made else float("inf")
+
+
+def _certificates(
+    paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle
+) -> dict[str, dict[str, Any]]:
+    """Return of each certificate that batten makes whether it ``fits`` its rule, its ``renewal`` in Unix time, and the
+    day of its ``end``. Asking openssl costs more than the rest of a look, so answers are kept with what they are of."""
+    kept, values = atomic.read_json(paths.certificates, {}), bundle.values
+    found = {}
+    for name, rule in rules.items():
+        if rule.get("generator") not in ("ca", "x509") or name not in values:
+            continue
+        certificate = values.get(f"{name}_certificate")
+        parts = [rule, values[name], certificate, values.get(f"{rule.get('ca')}_certificate")]
+        of = _digest(bundle.digest_key, atomic.canonical(parts).encode())
+        if kept.get(name, {}).get("of") == of:
+            found[name] = kept[name]
+        elif certificate is None:
+            found[name] = {"of": of, "fits": False, "renewal": 0, "end": ""}
+        else:
+            start, end = pki.validity(certificate)
+            fits, renewal = generators.fits(name, rule, values), pki.renewed_at(start, end).timestamp()
+            found[name] = {"of": of, "fits": fits, "renewal": renewal, "end": end.strftime("%Y-%m-%d")}
+    if found != kept:
+        atomic.write_json(paths.certificates, found)
     return found
 
 
@@ -163,7 +200,3 @@ def _kind(mode: int) -> str:
 
 def _digest(key: bytes, content: bytes) -> str:
     return hmac.new(key, content, hashlib.sha256).hexdigest()[:12]
-
-
-def _day(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d")

@@ -67,6 +67,32 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 {_LIMITS}{SANDBOX}""",
 }
 
+DRIFT = f"""\
+[Unit]
+Description=How this host differs from what batten put on it
+Requisite=docker.service
+After=docker.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 {PROGRAM} drift --record
+# 2: there is drift, and it is told.
+SuccessExitStatus=2
+Nice=10
+IOSchedulingClass=idle
+# It looks into containers (ptrace), and reads the firewall's and audit's rules (net_admin, audit_control).
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_NET_ADMIN CAP_AUDIT_CONTROL
+RestrictAddressFamilies=AF_UNIX AF_NETLINK
+{_LIMITS}{SANDBOX}"""
+"""One for a host, and no template: it looks at all stacks at once. It repairs nothing."""
+
+
+def drift_timer(seconds: float) -> str:
+    """Return the text of the timer that calls :data:`DRIFT`."""
+    often = round(seconds)
+    when = f"OnActiveSec={min(often, 60)}\nOnUnitInactiveSec={often}\nAccuracySec=5s\nRandomizedDelaySec={often // 10}"
+    return _timer("When this host looks for drift", when)
+
 
 def timers(plan: Mapping[str, Any]) -> dict[str, str]:
     """Return the text of each timer that ``plan`` (a ``StackPlan`` as JSON) asks for, by the kind of its service."""

@@ -17,6 +17,7 @@ from . import atomic, timers
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 
+DRIFT_SERVICE, DRIFT_TIMER = "batten-drift.service", "batten-drift.timer"
 MEMORY_MAX_BYTES = 128 * 1024 * 1024  # each unit; a Python of this size uses 30 MB
 _GRACE_MARGIN_SECONDS = 60
 
@@ -107,6 +108,17 @@ def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
     }
 
 
+def shared_files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
+    """Return the text of the units that all stacks share: the host's look for drift, as often as the most eager plan of
+    a stack here asks; none where no plan does. ``plan`` is the one of this stack now, whatever is recorded."""
+    recorded = (path for path in paths.var.glob("*/plan.json") if path.parent != paths.state)
+    asked = [one.get("drift_seconds") for one in (plan, *(atomic.read_json(path, {}) for path in recorded))]
+    often = [seconds for seconds in asked if seconds]
+    if not often:
+        return {}
+    return {paths.units / DRIFT_SERVICE: timers.DRIFT, paths.units / DRIFT_TIMER: timers.drift_timer(min(often))}
+
+
 def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
     """Install, enable and start the units; return what changed. Needs the program and delivered secrets.
 
@@ -114,19 +126,24 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
     effect at its next start.
     """
     changes = []
-    for path, text in files(paths, plan).items():
+    shared = shared_files(paths, plan)
+    for path, text in {**files(paths, plan), **shared}.items():
         if not (path.is_file() and path.read_text() == text):
             changes.append(f"{path.relative_to(paths.units)}: written")
             if not check:
                 atomic.write(path, text.encode(), 0o644)
     changes += _remove_timers(paths, plan, check)
-    units = instances(paths, plan)
+    units = [*instances(paths, plan), *([DRIFT_TIMER] if shared else [])]
+    stale = _stale([*units, "docker.service"])
     if check:
         states = _states(units)
-        return changes + [f"{unit}: enabled" for unit in units if states[unit][0] != "enabled"]
-    if changes:
+        return [*changes, *stale, *(f"{unit}: enabled" for unit in units if states[unit][0] != "enabled")]
+    if changes or stale:
         _systemctl("daemon-reload")
+    changes += stale
     for unit, (enabled, active) in _states(units).items():
+        if enabled.startswith("masked"):
+            _systemctl("unmask", "--quiet", *(["--runtime"] if enabled == "masked-runtime" else []), unit)
         if enabled != "enabled":
             _systemctl("enable", "--quiet", unit)
             changes.append(f"{unit}: enabled")
@@ -141,6 +158,7 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
 def _remove_timers(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
     """Take away the timers that the plan does not ask for any more; return what changed."""
     gone = [_timer(paths, kind) for kind in timers.SERVICES if kind not in timers.timers(plan)]
+    gone += [] if shared_files(paths, plan) else [DRIFT_TIMER]
     gone = [unit for unit in gone if (paths.units / unit).exists()]
     if gone and not check:
         _systemctl("disable", "--quiet", "--now", *gone)
@@ -153,6 +171,7 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
     """Stop the stack in order and remove its units, and the templates after the last stack; return what changed."""
     directory = paths.units
     ours = [directory / _timer(paths, kind) for kind in timers.SERVICES]
+    shared = [] if shared_files(paths, {}) else [directory / DRIFT_TIMER]
     own = [
         directory / f"batten-stack@{paths.stack}.service.d" / "batten.conf",
         directory / "docker.service.d" / f"batten-{paths.stack}.conf",
@@ -160,11 +179,14 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
     ]
     others = [path for path in (directory / "docker.service.d").glob("batten-*.conf") if path not in own]
     templates = [directory / f"batten-{kind}@.service" for kind in ("secrets", "stack", *timers.SERVICES)]
+    own += [*shared, *(directory / DRIFT_SERVICE for _ in shared)]
     present = [path for path in own + ([] if others else templates) if path.exists()]
     changes = [f"{path.relative_to(directory)}: removed" for path in present]
     if check or not present:
         return changes
-    if running := [path.name for path in ours if path.exists()]:  # first: it would start again what is stopped
+    if running := [
+        path.name for path in (*ours, *shared) if path.exists()
+    ]:  # first: it would start again what is stopped
         _systemctl("disable", "--quiet", "--now", *running)
     if templates[0].exists():
         _systemctl("disable", "--quiet", "--now", *_instances(paths))
@@ -196,6 +218,14 @@ def _states(units: Sequence[str]) -> dict[str, tuple[str, str]]:
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
     blocks += [{}] * (len(units) - len(blocks))
     return {unit: (block.get("UnitFileState", ""), block.get("ActiveState", "")) for unit, block in zip(units, blocks)}
+
+
+def _stale(units: Sequence[str]) -> list[str]:
+    """Return the units whose files changed on disk since systemd read them."""
+    words = ["systemctl", "show", "--property=Id,NeedDaemonReload", *units]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
+    return [f"{one.get('Id')}: read again" for one in blocks if one.get("NeedDaemonReload") == "yes"]
 
 
 def _systemctl(*words: str) -> None:

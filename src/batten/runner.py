@@ -234,14 +234,17 @@ def run_playbook(
     extra: Mapping[str, Any] | None = None,
     verbosity: int = 0,
     forks: int = 0,
+    skip_tags: str = "",
     on_event: Callable[[Event], None],
 ) -> int:
     """Run one of batten's playbooks and pass every event of ansible-runner to ``on_event`` as it happens.
 
-    ``forks`` hosts are worked on side by side; with 0, as many as Ansible is configured for.
+    ``forks`` hosts are worked on side by side; with 0, as many as Ansible is configured for. Tasks with one of
+    ``skip_tags``, a list with commas, are left out.
     Returns the exit code of ``ansible-playbook``. Raises KeyboardInterrupt after Ctrl-C, when Ansible has ended.
     """
     options = [*(["--check"] if check else []), *(["--diff"] if diff else []), *([f"--forks {forks}"] if forks else [])]
+    options += [f"--skip-tags {skip_tags}"] if skip_tags else []
     return _run(
         {"playbook": str(playbook(name)), "cmdline": " ".join(options) or None, "verbosity": verbosity or None},
         inventory,

@@ -57,6 +57,6 @@ def test_a_rule_of_the_host_has_no_service() -> None:
 def test_the_names_are_those_of_the_comparison() -> None:
     table = {one.name for one in facets.FACETS}
     privileges = {"capabilities_live", "seccomp_live", "no_new_privileges_live", "apparmor_live", "oom_score_adj_live"}
-    doing = {"presence", "state", "health", "files", "secrets", "processes", "image_files"}
+    doing = {"presence", "state", "health", "files", "loaded", "processes", "image_files"}
     networks = {"internal", "driver", "options", "subnets", "ipv6", "members"}
     assert set(drift.STACK_FACETS) == {*table, *kernel.LIMITS, *privileges, *doing, *networks}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import shutil
 import subprocess
@@ -54,6 +55,15 @@ def test_ansible_sends_every_module_that_the_program_needs() -> None:
         assert set(program.siblings((SOURCES / f"{name}.py").read_text())) <= held
 
 
+@pytest.mark.parametrize("path", sorted(SOURCES.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_are_found_as_a_parser_finds_them(path: Path) -> None:
+    source, found = path.read_text(), []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found += [node.module] if node.module else [alias.name for alias in node.names]
+    assert sorted(program.siblings(source)) == sorted(found)
+
+
 def test_install_writes_once_and_only_outside_check_mode(tmp_path: Path) -> None:
     path = tmp_path / "lib" / "batten-host.pyz"
     assert program.install(check=True, path=path)
@@ -96,7 +106,9 @@ def test_a_path_is_no_stack(installed: Path, stack: str) -> None:
     assert "is on this host" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["boot", "credentials", "mounts", "program", "survey", "observed"])
+@pytest.mark.parametrize(
+    "name", ["boot", "credentials", "mounts", "program", "survey", "observed", "drift", "drift_history"]
+)
 def test_every_module_imports_on_the_oldest_python(installed: Path, name: str) -> None:
     code = f"import {program.PACKAGE}.{name}"
     subprocess.run([OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)

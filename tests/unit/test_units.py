@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import timers, units
+from ansible_collections.batten.core.plugins.module_utils import atomic, timers, units
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 PLAN = {
@@ -153,3 +153,34 @@ def test_removing_one_stack_keeps_the_templates_for_the_other(record: Path, tmp_
     units.remove(two, check=False)
     assert [path for path in one.units.rglob("*") if path.is_file()] == [foreign]
     assert units.remove(two, check=False) == []
+
+
+DRIFT = {**PLAN, "drift_seconds": 900}
+
+
+def test_one_look_for_drift_serves_all_stacks_as_often_as_the_most_eager_asks(record: Path, tmp_path: Path) -> None:
+    shop, other = StackPaths("shop", str(tmp_path / "root")), StackPaths("other", str(tmp_path / "root"))
+    atomic.write_json(other.plan, {**PLAN, "drift_seconds": 300})
+    units.ensure(shop, DRIFT, check=False)
+    timer = shop.units / "batten-drift.timer"
+    assert "OnUnitInactiveSec=300\n" in timer.read_text()
+    assert any("start" in line and "batten-drift.timer" in line for line in said(record))
+    assert units.ensure(shop, DRIFT, check=False) == []
+
+    atomic.write_json(other.plan, PLAN)
+    assert units.ensure(shop, DRIFT, check=False) == ["batten-drift.timer: written"]
+    assert "OnUnitInactiveSec=900\n" in timer.read_text()
+    assert units.ensure(shop, PLAN, check=False) == ["batten-drift.timer: removed"]
+    assert not timer.exists()
+
+
+def test_the_look_for_drift_goes_with_the_last_stack_that_asks(record: Path, tmp_path: Path) -> None:
+    shop, other = StackPaths("shop", str(tmp_path / "root")), StackPaths("other", str(tmp_path / "root"))
+    for paths in (shop, other):
+        atomic.write_json(paths.plan, DRIFT)
+        units.ensure(paths, DRIFT, check=False)
+    units.remove(shop, check=False)
+    assert (shop.units / "batten-drift.timer").exists()
+    shop.plan.unlink()
+    units.remove(other, check=False)
+    assert not list(shop.units.glob("batten-drift*"))

@@ -12,7 +12,6 @@ from batten.cli import inventory_argument, print_json
 from batten.errors import BattenError
 
 _KEYS = ("drift", "ignored", "deferred", "errors", "stacks", "notes", "at", "seconds")
-_TASK = "Look for drift"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,8 @@ def look(inventory: str, limit: str | None = None, forks: int = 20) -> dict[str,
 
     progress = Progress()
     with progress.clock():
-        runner.run_playbook("drift", inventory, limit=limit, forks=forks, on_event=_only(_TASK, progress))
-    found = {step.host: result_of(step.result) for step in progress.summary.steps if step.task == _TASK}
+        runner.run_playbook("drift", inventory, limit=limit, forks=forks, skip_tags="show", on_event=progress)
+    found = {step.host: result_of(step.result) for step in progress.summary.steps}
     if not found:
         runner.load_hosts(inventory, limit)  # says in our words what is wrong with an inventory
         said = "\n".join(progress.summary.messages) or "ansible-playbook gave no reason"
@@ -59,13 +58,3 @@ def result_of(result: Mapping[str, Any]) -> dict[str, Any]:
     what, _, fix = str(result.get("msg") or "it gave no reason").strip().partition("\n  fix: ")
     fix = fix or "ansible all -m ping -vvv -i INV shows why; check the address, user and key"
     return {"error": {"what": what, "fix": fix}}
-
-
-def _only(task: str, progress: Any) -> Any:
-    """Pass on the events of one task, and those of none."""
-
-    def pass_on(event: Mapping[str, Any]) -> None:
-        if event.get("event_data", {}).get("task") in (None, task):
-            progress(event)
-
-    return pass_on

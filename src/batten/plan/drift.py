@@ -20,6 +20,7 @@ STACK_FACETS = (
     *("group_add", "health", "healthcheck", "hostname", "image", "image_files", "init", "internal", "ipv6", "labels"),
     *(
         "links",
+        "loaded",
         "log",
         "mac_address",
         "masked_paths",
@@ -32,7 +33,7 @@ STACK_FACETS = (
     ),
     *("name", "namespaces", "networks", "no_new_privileges_live", "oom_kill_disable", "oom_score_adj"),
     *("oom_score_adj_live", "options", "pids", "ports", "presence", "privileged", "processes", "read_only", "restart"),
-    *("runtime", "seccomp_live", "secrets", "security_opt", "shm_size", "state", "stdin", "stop_grace", "stop_signal"),
+    *("runtime", "seccomp_live", "security_opt", "shm_size", "state", "stdin", "stop_grace", "stop_signal"),
     *(
         "storage",
         "subnets",

@@ -227,6 +227,7 @@ def infisical_stack(
         "stack_defer_stateful",
         "stack_apply_tunables",
         "stack_drift",
+        "stack_drift_timer",
         "digitalocean_size",
         "digitalocean_volume",
         "digitalocean_vpc_address",

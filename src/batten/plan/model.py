@@ -263,8 +263,8 @@ class StackPlan:
     ``expires`` maps secrets to the days that a value of theirs may be old.
     ``drift`` is what people change on purpose.
     ``overlay``: the networks and volumes of the base are its own business (``batten harden``).
-    ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets, None for
-    never.
+    ``backup`` is None where backups are off. ``sync_seconds`` is how often the host looks for changed secrets,
+    ``drift_seconds`` how often for drift, None for never.
     """
 
     name: str
@@ -283,6 +283,7 @@ class StackPlan:
     foreign_bytes: int = 0
     backup: BackupPlan | None = None
     sync_seconds: float | None = None
+    drift_seconds: float | None = None
     expires: Mapping[str, int] = field(default_factory=dict)
     overlay: bool = False
     drift: tuple[DriftRule, ...] = ()

@@ -95,6 +95,7 @@ _CHECKS: Mapping[str, schema.Check] = {
     "stack_defer_stateful": schema.boolean,
     "stack_apply_tunables": schema.boolean,
     "stack_drift": drift.stack_rules,
+    "stack_drift_timer": _duration,
     "secrets_sync_interval": _duration,
     "backup_recipient": _RECIPIENT,
     "backup_directory": _BACKUPS,
@@ -147,6 +148,7 @@ class StackSettings:
     defer_stateful: bool = False
     apply_tunables: bool = False
     drift: tuple[DriftRule, ...] = ()
+    drift_timer_seconds: float = 0
     sync_interval_seconds: float = 300
     backup_recipient: str | None = None
     backup_directory: str = "/var/backups/batten"
@@ -202,6 +204,7 @@ class StackSettings:
             "stack_profiles": "profiles",
             "stack_gate_timeout": "gate_timeout_seconds",
             "stack_reserve": "reserve_bytes",
+            "stack_drift_timer": "drift_timer_seconds",
             "secrets_sync_interval": "sync_interval_seconds",
             "backup_max_age": "backup_max_age_seconds",
         }

@@ -452,6 +452,7 @@ def _stack(
         backup=settings.backup,
         sync_seconds=settings.sync_interval_seconds or None,
         drift=settings.drift,
+        drift_seconds=settings.drift_timer_seconds or None,
     )
 
 

@@ -1,0 +1,169 @@
+"""A host as a whole: every stack, what cannot be looked at, and what a policy leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import (
+    atomic,
+    drift,
+    host_ours,
+    lock,
+    model_cache,
+    release,
+    secret_facets,
+    survey,
+)
+from ansible_collections.batten.core.plugins.module_utils.compare import Difference
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
+from ansible_collections.batten.core.plugins.module_utils.engine_view import View
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
+
+
+def payload(stack: str, **plan: Any) -> dict[str, Any]:
+    secrets: dict[str, Any] = {"generate": {}, "deliveries": {}}
+    return {"stack": stack, "project": stack, "layers": [], "plan": {"services": {}, **plan}, "secrets": secrets}
+
+
+def deployed(root: Path, stack: str, **plan: Any) -> StackPaths:
+    paths = StackPaths(stack, str(root))
+    release.write(paths, payload(stack, **plan))
+    release.activate(paths, payload(stack, **plan))
+    release.mark_good(paths, payload(stack, **plan), {})
+    return paths
+
+
+def row(stack: str, facet: str = "memory", name: str = "api") -> Difference:
+    return Difference(stack, "service", name, facet, 1, 2, "update")
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two stacks on a host without an engine of its own; each has one difference in its containers."""
+    for stack in ("infisical", "shop"):
+        deployed(tmp_path, stack)
+
+    def look(_view: object, paths: StackPaths, *_: object) -> survey.Survey:
+        return survey.Survey({}, {}, {}, [], [row(paths.stack)], {}, frozenset())
+
+    monkeypatch.setattr(View, "read", lambda docker: View(docker, {}, [], [], []))
+    monkeypatch.setattr(survey, "look", look)
+    monkeypatch.setattr(model_cache, "merged", lambda *_: {"services": {}})
+    monkeypatch.setattr(secret_facets, "look", lambda *_: secret_facets.Found())
+    monkeypatch.setattr(host_ours, "of_stack", lambda *_: [])
+    monkeypatch.setattr(host_ours, "of_host", lambda *_: [])
+    monkeypatch.setattr(host_ours, "systemd", lambda _: {})
+    return tmp_path
+
+
+def look(host: Path, stack: str | None = None) -> drift.Report:
+    return drift.look(Docker("/nowhere"), str(host), stack)
+
+
+def stacks(report: drift.Report) -> list[str | None]:
+    return [one["stack"] for one in report.drift]
+
+
+def test_every_stack_is_looked_at_and_infisical_last(host: Path) -> None:
+    report = look(host)
+    assert (stacks(report), report.errors, report.exit_code) == (["shop", "infisical"], [], drift.DRIFT)
+    assert set(report.stacks) == {"shop", "infisical"}
+    assert set(report.to_json()) >= {"at", "seconds", "stacks", "drift", "ignored", "errors"}
+
+
+def test_one_stack_alone_and_one_that_is_not_there(host: Path) -> None:
+    assert stacks(look(host, "shop")) == ["shop"]
+    with pytest.raises(BattenError, match="no stack shp runs here"):
+        look(host, "shp")
+
+
+def test_a_stack_that_a_run_holds_is_an_error_with_its_pid_and_hides_no_other(host: Path) -> None:
+    with lock.held(StackPaths("shop", str(host)).lock):
+        report = look(host)
+    assert stacks(report) == ["infisical"]
+    assert "another run holds this stack (pid " in report.errors[0]["what"]
+    assert report.exit_code == drift.FAILED
+    assert look(host).exit_code == drift.DRIFT
+
+
+def test_without_an_engine_the_rest_is_still_told(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(_docker: object) -> View:
+        raise BattenError("the Docker engine does not answer", "/var/run/docker.sock", "systemctl status docker")
+
+    monkeypatch.setattr(View, "read", down)
+    monkeypatch.setattr(host_ours, "of_host", lambda *_: [Difference(None, "host", "x", "mode", 1, 2, "rewrite")])
+    report = look(host)
+    assert [(one["name"], one["stack"]) for one in report.drift] == [("x", None)]
+    assert [one["fix"] for one in report.errors] == ["systemctl status docker"]
+    assert set(report.stacks) == {"shop", "infisical"}
+
+
+def test_a_release_that_was_edited_is_an_error_and_the_last_good_one_stands_in(host: Path) -> None:
+    paths = StackPaths("shop", str(host))
+    (paths.current / "release.json").write_text("{}")
+    assert "was edited" in look(host).errors[0]["what"]
+    other = deployed(host, "shop", reserve=1)
+    atomic.point(paths.current, paths.releases / "0000")
+    report = look(host)
+    assert report.errors == []
+    assert report.stacks["shop"] == {"release": release.last_good(other)}
+    assert ("shop", "current") in [(one["stack"], one["facet"]) for one in report.drift]
+
+
+def test_what_the_policy_says_is_left_out_or_told_with_its_reason(host: Path) -> None:
+    kept = {"facet": "memory", "service": "*", "policy": "ignore", "reason": "a load test", "until": "2999-01-01"}
+    deployed(host, "shop", drift=[kept])
+    deployed(host, "infisical", drift=[{**kept, "policy": "report"}])
+    report = look(host)
+    assert [(one["stack"], one["reason"], one["until"]) for one in report.ignored] == [
+        ("shop", "a load test", "2999-01-01")
+    ]
+    assert [(one["stack"], one["reason"]) for one in report.drift] == [("infisical", "a load test")]
+    deployed(host, "shop", drift=[{**kept, "until": "2020-01-01"}])
+    report = look(host)
+    assert stacks(report) == ["shop", "infisical"]
+    assert "ended on 2020-01-01" in report.notes[0]
+
+
+def test_a_host_with_nothing_on_it_has_no_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_ours, "of_host", lambda *_: [])
+    assert look(tmp_path).exit_code == drift.NONE
+
+
+def test_on_the_host_what_it_came_to_is_the_first_line(host: Path) -> None:
+    lines = drift.text(look(host)).splitlines()
+    assert lines[0].startswith("2 differences, 0 errors, in ")
+    assert "shop service api memory: 2, planned 1: update" in lines
+
+
+class Composes:
+    """Stands for Compose, and counts."""
+
+    calls = 0
+
+    def __call__(self, *_: object) -> dict[str, Any]:
+        self.calls += 1
+        return {"services": {"api": {"image": "x"}}}
+
+
+def test_composes_merge_is_kept_until_the_release_or_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = Composes()
+    monkeypatch.setattr(survey, "merged_model", compose)
+    paths = deployed(tmp_path, "shop")
+    first = model_cache.merged(paths, payload("shop"))
+    assert model_cache.merged(paths, payload("shop")) == first
+    assert compose.calls == 1
+    model_cache.merged(paths, payload("shop", reserve=1))
+    assert compose.calls == 2
+    paths.model.write_text(paths.model.read_text().replace('"x"', '"y"'))
+    assert model_cache.merged(paths, payload("shop", reserve=1)) == first
+    assert compose.calls == 3
+    monkeypatch.setattr(model_cache, "compose_program", lambda: [["/usr/lib/x", 1, 2]])
+    model_cache.merged(paths, payload("shop", reserve=1))
+    assert compose.calls == 4
