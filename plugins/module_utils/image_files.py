@@ -1,8 +1,8 @@
 """What was written into the layers of an image after its container was well: programs, libraries, settings.
 
-The engine tells what differs from the image (``/containers/ID/changes``). What did so when the container had become
-healthy, in a run of ours, is kept as its own; a path that comes later, below a directory of programs or settings, is a
-difference. A container that no run of ours has seen healthy is not judged.
+The kernel tells what differs from the image (overlay.py), else the engine (``/containers/ID/changes``). What did so
+when the container had become healthy, in a run of ours, is kept as its own; a path that comes later, below a directory
+of programs or settings, is a difference. A container that no run of ours has seen healthy is not judged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from . import atomic, overlay
 from .compare import Difference
 from .docker_api import Docker
 from .facet import RECREATE
@@ -50,6 +50,12 @@ def compare_service(
     return [Difference(stack, "service", name, "image_files", "as in the image", shown, RECREATE)]
 
 
+def changes(docker: Docker, observed: Observed, root: str = "/") -> list[Mapping[str, Any]]:
+    """Return what differs from the image of a container, below the directories that matter or in all of it."""
+    found = overlay.changes(observed.pid, _WATCHED, root)
+    return list(docker.changes(observed.id) if found is None else found)
+
+
 def strange(observed: Observed, changes: Iterable[Mapping[str, Any]], root: str = "/") -> list[str]:
     """Return the paths that matter, each as ``added /usr/bin/x``."""
     entries = {str(one["Path"]): int(one["Kind"]) for one in changes}
@@ -79,7 +85,7 @@ def remember(docker: Docker, paths: StackPaths, containers: Iterable[Observed], 
         if one.id in before:
             now[one.id] = before[one.id]
         elif one.pid:
-            now[one.id] = strange(one, docker.changes(one.id), root)
+            now[one.id] = strange(one, changes(docker, one, root), root)
     if now != before:
         atomic.write_json(paths.image_files, now)
 

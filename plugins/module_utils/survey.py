@@ -213,7 +213,9 @@ def _beneath(
         found += kernel.compare_service(stack, wanted[name], live)
         found += processes.compare_service(stack, wanted[name], live, everyone, view.pids, view.docker.execs)
         if live.id in own:
-            found += image_files.compare_service(stack, name, live, view.docker.changes(live.id), own[live.id])
+            found += image_files.compare_service(
+                stack, name, live, image_files.changes(view.docker, live), own[live.id]
+            )
     return found
 
 
