@@ -69,6 +69,11 @@ LIMITS = (
         controls=("lifecycle.restart-policy",),
     ),
     row(
+        "kept to one processor",
+        f"docker update --cpuset-cpus 0 {WORKER}",
+        services("worker", "cpuset"),
+    ),
+    row(
         "the same limits in other units",
         f"docker update --memory 134217728 --memory-swap 131072k {API}; docker update --cpus 1.0 {WORKER}",
         [],
@@ -218,6 +223,18 @@ MADE_AGAIN = (
     ),
 )
 
+# What a run looked at before its own work, and what changes in the middle of it.
+DURING_A_RUN = (
+    row(
+        "while a run is going on",
+        f"docker rm -f {API}; python3 /usr/local/lib/batten/batten-host.pyz repair yard >/dev/null & run=$!; "
+        f"until [ \"$(docker inspect -f '{{{{.State.Running}}}}' {API})\" = true ]; do sleep 0.1; done; "
+        f"docker update --pids-limit 4000 {PROXY}; wait $run",
+        services("proxy", "pids"),
+        controls=("limits.pids",),
+    ),
+)
+
 # Compose compares the label with a hash, and the label is the old one.
 FORGED = (
     again("forged labels: as root", "api", {"User": "0:0"}, ["user"], ["privileges.user"], kept_labels=True),
@@ -247,4 +264,4 @@ FORGED = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*LIMITS, *STATES, *MADE_AGAIN, *FORGED)
+ROWS: tuple[Row, ...] = (*LIMITS, *STATES, *MADE_AGAIN, *FORGED, *DURING_A_RUN)

@@ -135,6 +135,13 @@ NETWORKS = (
         undo="docker rm -f stranger",
     ),
     row(
+        "a stranger in a service's own network namespace",
+        f"docker run -d --name guest --network container:{API} python:3.13-slim sleep 1000",
+        services("api", "members"),
+        refused="docker stop guest",
+        undo="docker rm -f guest",
+    ),
+    row(
         "a port published through a second container",
         "docker run -d --name front --network yard_edge -p 8080:80 caddy:2.11.4-alpine",
         [("network", "yard_edge", "members")],
