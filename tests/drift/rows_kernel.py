@@ -37,7 +37,6 @@ ROWS: tuple[Row, ...] = (
         "spared by the OOM killer while it runs",
         f"{PID}; echo 0 >/proc/$pid/oom_score_adj",
         services("worker", "oom_score_adj_live"),
-        ["worker"],
         controls=("limits.oom-score",),
     ),
     row(
