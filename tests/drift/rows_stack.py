@@ -118,7 +118,6 @@ NETWORKS = (
         "put on the engine's bridge",
         f"docker network connect bridge {WORKER}",
         services("worker", "networks"),
-        ["worker"],
         controls=("networks.default-bridge",),
     ),
     row(
