@@ -156,8 +156,14 @@ NETWORKS = (
     ),
     row(
         "a network with IPv6",
-        'hand network yard_edge EnableIPv6=true IPAM/Config=\'[{"Subnet": "fd00:7::/64"}]\'',
-        [("network", "yard_edge", "ipv6")],
+        """hand network yard_data EnableIPv6=true 'IPAM/Config=[{"Subnet": "fd00:7::/64"}]'""",
+        [("network", "yard_data", "ipv6")],
+        ["api", "db"],
+    ),
+    row(
+        "a network in another range",
+        """hand network yard_edge 'IPAM/Config=[{"Subnet": "fd00:7::/64"}]'""",
+        [("network", "yard_edge", "subnets")],
         ["proxy"],
     ),
     row(
