@@ -169,7 +169,7 @@ NETWORKS = (
     row(
         "a network taken away",
         f"docker network disconnect yard_edge {PROXY}; docker network rm yard_edge",
-        [("network", "yard_edge", "presence"), *services("proxy", "networks")],
+        services("proxy", "networks"),
         ["proxy"],
     ),
 )
