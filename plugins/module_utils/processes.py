@@ -64,6 +64,8 @@ def compare_service(
     strays = _strays(observed, there, firsts, execs, root)
     outside = {one.pid for one in strays}
     wanted = _planned_uid(desired, observed, root)
+    if there and str(observed.config.get("User") or "") != _user(desired):
+        wanted = None  # that is a facet of the container
     inside = [one for one in there if one.pid not in outside and one.name not in _RUNC]
     others = [one for one in inside if wanted is not None and one.uid != wanted and _under(one, there, {observed.pid})]
     if not strays and not others:
@@ -135,9 +137,13 @@ def _under(one: Process, there: Sequence[Process], tops: Iterable[int]) -> bool:
     return False
 
 
+def _user(desired: Desired) -> str:
+    return str(desired.service.get("user") or desired.image_config.get("User") or "")
+
+
 def _planned_uid(desired: Desired, observed: Observed, root: str) -> int | None:
     """Return the uid that a service is planned to run as. None where it starts as root: many then change to another."""
-    user = str(desired.service.get("user") or desired.image_config.get("User") or "").partition(":")[0]
+    user = _user(desired).partition(":")[0]
     if user.isdigit():
         return int(user) or None
     try:

@@ -35,6 +35,11 @@ class Look:
     def found(self) -> frozenset[Difference]:
         return frozenset((one["scope"], one["name"], one["facet"]) for one in self.rows)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all could be looked at, and nothing was found."""
+        return not self.rows and not self.errors
+
     def __str__(self) -> str:
         return json.dumps({"drift": self.rows, "errors": self.errors}, indent=1)
 
@@ -94,22 +99,18 @@ class Yard(Site):
         found = cases(self.host.name, self.plans)
         return {case.entry.id for case in found if judge(case, self.plans, live, ROLE).status == "fail"}
 
-    def bring_back(self, undo: str) -> None:
-        """After a row that failed: whatever it takes. AssertionError if the host cannot be had clean again."""
+    def bring_back(self, undo: str = "") -> None:
+        """Whatever it takes to have the host clean again. AssertionError if it cannot be."""
         self.host.run(undo or "true", check=False)
-        if self.repair().returncode == 0 and self.clean():
+        if self.look().is_empty or (self.repair().returncode == 0 and self.look().is_empty):
             return
         self.run()
-        if self.clean():
+        if self.look().is_empty:
             return
         self.host.run("docker ps -aq | xargs -r docker rm -f; docker network prune -f")
         self.up()
-        assert self.clean(), f"the host cannot be brought back: {self.look()}, failing: {self.failing() - self.waived}"
-
-    def clean(self) -> bool:
-        """Whether nothing is found, by the look or by the controls."""
-        look = self.look()
-        return not look.rows and not look.errors and self.failing() <= self.waived
+        again = self.look()
+        assert again.is_empty, f"the host cannot be brought back: {again}"
 
 
 def named(found: Iterable[Difference], expected: Iterable[Difference]) -> frozenset[Difference]:

@@ -32,9 +32,10 @@ def look(
     service: dict[str, Any] | None = None,
     firsts: Any = (733,),
     test: list[str] | None = None,
+    user: str | None = None,
 ) -> list[tuple[Any, str]]:
     desired = Desired("shop", "db", {"user": "999:999", **(service or {})}, {}, {}, Engine())
-    config = {"Healthcheck": {"Test": test or ["CMD", *CHECK]}}
+    config = {"Healthcheck": {"Test": test or ["CMD", *CHECK]}, "User": user or desired.service["user"]}
     observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": config})
     everyone = processes.by_namespace(root)
     found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: execs or {}, root)
@@ -76,6 +77,7 @@ def test_a_process_of_another_uid_within_the_service_is_a_reason_to_restart_it(t
     assert look(root) == [(["sh (uid 0)"], "restart")]
     assert look(root, service={"user": "0"}) == []  # it may change to any
     assert look(root, service={"user": None}) == []
+    assert look(root, user="0:0") == []  # the facet `user` says so
 
 
 def test_a_user_by_name_is_looked_up_in_the_container(tmp_path: Path) -> None:
