@@ -21,7 +21,9 @@ def capabilities(ours: str, theirs: str) -> Read:
 def security(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     wanted = {_option(option) for option in desired.service.get("security_opt") or []}
     actual = {_option(option) for option in observed.host.get("SecurityOpt") or []}
-    shares = desired.service.get("privileged") or "host" in (desired.service.get("pid"), desired.service.get("ipc"))
+    service, host = desired.service, observed.host
+    modes = (service.get("pid"), service.get("ipc"), host.get("PidMode"), host.get("IpcMode"))
+    shares = service.get("privileged") or host.get("Privileged") or "host" in modes
     # The engine adds this by itself to containers that share the host's namespaces (moby daemon/create.go).
     return sorted(wanted), sorted(actual - ({"label:disable"} - wanted if shares else set()))
 

@@ -6,7 +6,7 @@ Of privileges only more than planned is a difference: a program may always give 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from .observed import Observed
 
 RESTART = "restart"
 LIMITS = ("cgroup_memory", "cgroup_memory_swap", "cgroup_cpus", "cgroup_cpu_shares", "cgroup_pids")
+_CAPS = ("CapAdd", "CapDrop")
+_NO_NEW = {"no-new-privileges:true"}
 _PAGE = 4096
 _HUNDREDTH = 0.011  # systemd keeps a quota in steps of 1 % of a processor (runc, libcontainer/cgroups/systemd)
 
@@ -88,8 +90,9 @@ def _same(facet: str, wanted: Any, actual: Any) -> bool:
 
 
 def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[str, Any, Any, str]]:
-    service, pid = desired.service, observed.pid
-    options = {str(one).replace("=", ":", 1) for one in service.get("security_opt") or []}
+    """What a process has beyond the plan and beyond what the engine says: that is a facet of the container."""
+    service, pid, host = desired.service, observed.pid, observed.host
+    options, said = _options(service.get("security_opt")), _options(host.get("SecurityOpt"))
     score = int(service.get("oom_score_adj") or 0)
     if score == int(observed.host.get("OomScoreAdj") or 0):
         for process in main_processes(observed, root):
@@ -98,18 +101,19 @@ def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tup
                 yield "oom_score_adj_live", score, int(live), UPDATE
                 break
     status = _status(_read(root, f"{pid}/status"))
-    if not status or service.get("privileged"):
+    if not status or service.get("privileged") or host.get("Privileged"):
         return
-    allowed = _allowed(service)
-    if allowed is not None:
-        surplus = int(status.get("CapBnd", "0"), 16) & ~allowed
+    allowed, granted = _allowed(service.get("cap_add"), service.get("cap_drop")), _allowed(*map(host.get, _CAPS))
+    if allowed is not None and granted is not None:
+        surplus = int(status.get("CapBnd", "0"), 16) & ~(allowed | granted)
         if surplus:
             yield "capabilities_live", _named(allowed), _named(surplus | allowed), RECREATE
-    if desired.engine.seccomp and "seccomp:unconfined" not in options and status.get("Seccomp") == "0":
+    if desired.engine.seccomp and "seccomp:unconfined" not in options | said and status.get("Seccomp") == "0":
         yield "seccomp_live", "filtered", "none", RECREATE
-    asked = {"no-new-privileges", "no-new-privileges:true"} & options
-    refused = "no-new-privileges:false" in options
-    if (asked or (desired.engine.no_new_privileges and not refused)) and status.get("NoNewPrivs") == "0":
+    asked = _NO_NEW & options & said
+    refused = "no-new-privileges:false" in options | said
+    default = desired.engine.no_new_privileges and not (_NO_NEW & options) and not refused
+    if (asked or default) and status.get("NoNewPrivs") == "0":
         yield "no_new_privileges_live", True, False, RECREATE
     if desired.engine.apparmor:
         wanted = apparmor_profile(desired)
@@ -118,11 +122,14 @@ def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tup
             yield "apparmor_live", wanted, actual, RECREATE
 
 
-def _allowed(service: Mapping[str, Any]) -> int | None:
-    """Return the capabilities that a service may have, as a mask; None for all."""
-    added, dropped = (
-        {str(one).upper().removeprefix("CAP_") for one in service.get(key) or []} for key in ("cap_add", "cap_drop")
-    )
+def _options(listed: Any) -> set[str]:
+    options = {str(one).replace("=", ":", 1) for one in listed or []}
+    return {"no-new-privileges:true" if one == "no-new-privileges" else one for one in options}
+
+
+def _allowed(add: Any, drop: Any) -> int | None:
+    """Return the capabilities that a container may have which adds and drops these, as a mask; None for all."""
+    added, dropped = ({str(one).upper().removeprefix("CAP_") for one in listed or []} for listed in (add, drop))
     if "ALL" in added:
         return None
     names = added if "ALL" in dropped else (_DEFAULT - dropped) | added

@@ -172,6 +172,14 @@ def test_the_spare_container_of_a_killed_recreate_is_told_and_the_service_left_a
     assert actions.decide(found, wanted, there) == {}
 
 
+@pytest.mark.parametrize(("key", "value"), [("Privileged", True), ("PidMode", "host"), ("IpcMode", "host")])
+def test_what_the_engine_adds_to_a_container_that_a_hand_opened_is_no_second_difference(key: str, value: Any) -> None:
+    containers = changed("db", f"HostConfig/{key}", value)
+    host = next(one for one in containers if one["Name"] == "/stk-db-1")["HostConfig"]
+    host["SecurityOpt"] = [*(host["SecurityOpt"] or []), "label=disable"]
+    assert len(look(containers)[2]) == 1
+
+
 @pytest.mark.parametrize("number", ["evil", "2"])
 def test_a_container_with_forged_labels_does_not_take_the_place_of_the_real_one(number: str) -> None:
     forged = copy.deepcopy(RECORDED["containers"][0])

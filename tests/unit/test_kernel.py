@@ -37,6 +37,9 @@ HOST = {
     "PidsLimit": 512,
     "OomScoreAdj": 250,
     "Init": True,
+    "CapDrop": ["ALL"],
+    "CapAdd": ["NET_BIND_SERVICE"],
+    "SecurityOpt": ["no-new-privileges:true"],
 }
 V1 = {
     "memory/docker/x/memory.limit_in_bytes": f"{512 * MIB}\n",
@@ -169,11 +172,32 @@ def test_capabilities_by_name(tmp_path: Path) -> None:
     root = host(tmp_path, 1)
     (tmp_path / f"proc/{PID}/status").write_text(STATUS.replace("0000000000000400", "00000000a80425fb"))
     assert look(root, {"cap_drop": [], "cap_add": []}) == []  # moby's fourteen
-    found = look(root, {"cap_drop": ["CAP_NET_RAW"], "cap_add": []})
+    found = look(root, {"cap_drop": ["CAP_NET_RAW"], "cap_add": []}, {"CapDrop": ["NET_RAW"], "CapAdd": None})
     assert "NET_RAW" in found[0].actual
     assert "NET_RAW" not in found[0].desired
     assert look(root, {"privileged": True}) == []
     assert look(root, {"cap_add": ["ALL"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (("0400", "1400"), {"CapAdd": ["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"]}),
+        (("0000000000000400", "00000000a80425fb"), {"CapDrop": None}),
+        (("0000000000000400", "000001ffffffffff"), {"Privileged": True}),
+        (("Seccomp:\t2", "Seccomp:\t0"), {"SecurityOpt": ["no-new-privileges", "seccomp=unconfined"]}),
+        (("NoNewPrivs:\t1", "NoNewPrivs:\t0"), {"SecurityOpt": None}),
+    ],
+)
+def test_what_the_engine_itself_says_is_a_facet_of_the_container(
+    tmp_path: Path, status: tuple[str, str], said: dict[str, Any]
+) -> None:
+    root = host(tmp_path, 1)
+    changed = STATUS.replace(*status)
+    assert changed != STATUS
+    (tmp_path / f"proc/{PID}/status").write_text(changed)
+    assert look(root, said=said) == []
+    assert look(root) != []
 
 
 def test_a_container_that_does_not_run_has_no_kernel_facets(tmp_path: Path) -> None:
