@@ -139,7 +139,7 @@ def _running(report: Report, paths: StackPaths) -> dict[str, Any] | None:
     """Return the release that should run, with what there is to say of it already."""
     with _Told(report, f"stack {paths.stack}"):
         _add(report, host_ours.current(paths), ())
-        payload = _release(paths)
+        payload = planned(paths)
         report.stacks[paths.stack] = {"release": release.identity(payload)}
         report.notes += policy.expired(payload["plan"].get("drift") or (), _today())
         return payload
@@ -168,7 +168,7 @@ def _stack(
         report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
 
 
-def _release(paths: StackPaths) -> dict[str, Any]:
+def planned(paths: StackPaths) -> dict[str, Any]:
     """Return the release that should run: ``current``, and the last good one where that names none that is whole."""
     good, there = release.last_good(paths), release.running(paths)
     try:

@@ -146,10 +146,10 @@ def _compare(paths: StackPaths) -> int:
 
 
 def _repair(paths: StackPaths) -> int:
-    from . import apply, host, release
+    from . import apply, drift, host
     from .docker_api import Docker
 
-    payload = release.read(paths, release.running(paths) or release.last_good(paths) or "(none)")
+    payload = drift.planned(paths)
     found = host.again()
     result = apply.apply(payload, apply.Options(), Docker(), paths)
     result.differences += [one.to_json() for one in found]

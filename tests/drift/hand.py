@@ -5,6 +5,7 @@ hand.py remake NAME [--kept-labels] PATH=JSON...   the same container again, wit
 hand.py copy NAME NEW [PATH=JSON...]               a second one that looks like it
 hand.py network NAME [PATH=JSON...]                the same network again, with its containers back on it
 hand.py volume NAME [PATH=JSON...]                 the same volume again, empty, and the container that mounts it
+hand.py immutable FILE yes|no                      chattr(1) +i or -i, which not every host has
 
 A PATH is keys with / between, where a key has a / of its own write ~; PATH+=JSON adds to a list.
 
@@ -15,9 +16,12 @@ the hash of the old definition among them: that is ``--kept-labels``.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
+import os
 import socket
+import struct
 import sys
 from typing import Any
 
@@ -124,8 +128,20 @@ def network(engine: Engine, name: str, changes: list[str]) -> None:
         engine.ask("POST", f"/v1.44/networks/{name}/connect", wanted)
 
 
+def immutable(path: str, wanted: bool) -> None:
+    """Set or take a file's attribute (ioctl_iflags(2))."""
+    get, put, flag = 0x80086601, 0x40086602, 0x10
+    handle = os.open(path, os.O_RDONLY)
+    (flags,) = struct.unpack("l", fcntl.ioctl(handle, get, struct.pack("l", 0)))
+    fcntl.ioctl(handle, put, struct.pack("l", flags | flag if wanted else flags & ~flag))
+    os.close(handle)
+
+
 def main(words: list[str]) -> None:
     verb, name, *rest = words
+    if verb == "immutable":
+        immutable(name, rest == ["yes"])
+        return
     engine = Engine("localhost", timeout=120)
     if verb == "remake":
         remake(engine, name, [one for one in rest if one != "--kept-labels"], "--kept-labels" in rest)

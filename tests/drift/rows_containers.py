@@ -254,13 +254,11 @@ FORGED = (
         ["lifecycle.image"],
         kept_labels=True,
     ),
-    again(
+    row(
         "forged labels: no limit",
-        "worker",
-        {"HostConfig/Memory": 0, "HostConfig/MemorySwap": 0, "HostConfig/MemoryReservation": 0},
-        ["memory", "memory_swap", "memory_reservation"],
-        ["limits.memory"],
-        kept_labels=True,
+        remake("worker", {f"HostConfig/Memory{one}": 0 for one in ("", "Swap", "Reservation")}, kept_labels=True),
+        services("worker", "memory", "memory_swap", "memory_reservation"),
+        controls=("limits.memory",),
     ),
 )
 

@@ -52,11 +52,11 @@ FILES = (
     ),
     row(
         "a file that cannot be written",
-        f"echo '# x' >>{BASE}; chattr +i {BASE}",
+        f"echo '# x' >>{BASE}; hand immutable {BASE} yes",
         [("file", BASE, "content"), *services("proxy", "files")],
         ["proxy"],
         refused=f"chattr -i {BASE}",
-        undo=f"chattr -i {BASE}",
+        undo=f"hand immutable {BASE} no",
     ),
     row("the plan deleted", f"rm {STATE}/plan.json", [("file", f"{STATE}/plan.json", "content")]),
     row("current deleted", f"rm {CURRENT}", [("host", CURRENT, "current")]),
