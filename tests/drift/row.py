@@ -50,6 +50,11 @@ def row(
     return Row(name, damage, frozenset(found), frozenset(touched), **more)
 
 
+def slug(row: Row) -> str:
+    """The row's name as a test's."""
+    return row.name.replace(" ", "-")
+
+
 def container(service: str) -> str:
     return f"{STACK}-{service}-1"
 

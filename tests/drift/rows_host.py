@@ -40,7 +40,7 @@ OURS = (
     ),
     row(
         "a foreign drop-in for a unit of ours",
-        f"mkdir {UNITS}/{BOOT}.d; printf '[Service]\\nExecStop=\\n' >{UNITS}/{BOOT}.d/mine.conf; {RELOAD}",
+        f"mkdir -p {UNITS}/{BOOT}.d; printf '[Service]\\nExecStop=\\n' >{UNITS}/{BOOT}.d/mine.conf; {RELOAD}",
         host(BOOT, "drop_in"),
         refused=f"rm {UNITS}/{BOOT}.d/mine.conf",
         undo=f"rm {UNITS}/{BOOT}.d/mine.conf; {RELOAD}",

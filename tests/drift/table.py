@@ -9,3 +9,17 @@ from tests.drift import rows_containers, rows_host, rows_kernel, rows_stack
 from tests.drift.row import Row
 
 ROWS: tuple[Row, ...] = (*rows_containers.ROWS, *rows_kernel.ROWS, *rows_stack.ROWS, *rows_host.ROWS)
+
+
+def _judged() -> set[str]:
+    known: set[str] = set()
+    found = set()
+    for row in ROWS:
+        if not set(row.controls) <= known:
+            found.add(row.name)
+        known |= set(row.controls)
+    return found
+
+
+JUDGED = _judged()
+"""The names of the rows that are the first to name one of their controls."""

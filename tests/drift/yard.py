@@ -48,7 +48,13 @@ class Yard(Site):
     """One host with the stack on it."""
 
     def __init__(self, host: hosts.Host, directory: Path, **variables: Any) -> None:
-        ours = {"stack_name": STACK, "stack_base": str(BASE), "infisical_mode": "none"}
+        # Updates are judged elsewhere, and their packages take as long to install as all the rest.
+        ours = {
+            "stack_name": STACK,
+            "stack_base": str(BASE),
+            "infisical_mode": "none",
+            "host_unattended_upgrades": False,
+        }
         super().__init__(host, directory, **ours, stack_capacity={"memory": "6G", "cpus": 2}, **variables)
 
     def deploy(self) -> None:
