@@ -33,10 +33,9 @@ OURS = (
     ),
     row("a unit disabled", f"systemctl disable -q {BOOT}", host(BOOT, "unit"), controls=("lifecycle.boot",)),
     row(
-        "the engine's order lost",
+        "the engine no longer waits for the secrets",
         f"rm {UNITS}/docker.service.d/batten-yard.conf; {RELOAD}",
-        [*host("docker.service.d/batten-yard.conf", "drop_in"), *host("docker.service", "unit")],
-        controls=("lifecycle.boot",),
+        host("docker.service.d/batten-yard.conf", "drop_in"),
     ),
     row(
         "a foreign drop-in for a unit of ours",
@@ -47,12 +46,17 @@ OURS = (
     ),
     row("a timer stopped", f"systemctl stop {TIMER}", host(TIMER, "timer")),
     row("a timer disabled", f"systemctl disable -q --now {TIMER}", host(TIMER, "timer")),
-    row("the state for all to list", f"chmod 0755 {STATE}", host(STATE, "mode"), controls=("files.batten-state",)),
+    row("a stack's state for all to list", f"chmod 0755 {STATE}", host(STATE, "mode")),
+    row(
+        "batten's state for all to list",
+        "chmod 0755 /var/lib/batten",
+        host("/var/lib/batten", "mode"),
+        controls=("files.batten-state",),
+    ),
     row(
         "the user's files of somebody else",
         f"chown daemon {TOP}/base",
         host(f"{TOP}/base", "owner"),
-        controls=("files.release",),
     ),
 )
 
