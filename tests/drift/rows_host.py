@@ -60,6 +60,16 @@ OURS = (
     ),
 )
 
+OF_ROLE_HOST = (
+    row(
+        "redirects sent",
+        "echo 1 >/proc/sys/net/ipv4/conf/all/send_redirects",
+        host("net.ipv4.conf.all.send_redirects", "sysctl"),
+    ),
+    row("the firewall emptied", "nft flush table inet batten", host("nftables", "firewall")),
+    row("/etc/docker for all to write", "chmod 0777 /etc/docker", host("/etc/docker", "mode")),
+)
+
 BY_SITE = (
     row("site: the program edited", f"echo x >>{PROGRAM}", host(PROGRAM, "program"), site=True),
     row(
@@ -131,4 +141,4 @@ BY_SITE = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*OURS, *BY_SITE)
+ROWS: tuple[Row, ...] = (*OURS, *OF_ROLE_HOST, *BY_SITE)
