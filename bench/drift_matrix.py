@@ -1,10 +1,11 @@
 """The drift matrix against what people use: python -m bench drift-matrix, or python -m bench.drift_matrix WORD...
 for the rows whose name holds a word.
-Every row of tests/drift is done to one host of the rig; ``docker compose up -d``, then
-``community.docker.docker_compose_v2`` (state present), then ``batten-host repair`` run once each, over the same release;
-what one has changed is done anew for the next. *Found* is what a
-tool tells: batten's look, a Compose that does anything, a module that says changed. *Repaired* is for all three that
-batten's look finds nothing any more; the tests show that this look can be believed. It takes half an hour.
+
+Every row of tests/drift is done to one host of the rig; ``docker compose up -d``, then the Ansible module
+``community.docker.docker_compose_v2`` (state present), then ``batten-host repair`` run once each, over the same
+release; what one has changed is done anew for the next. *Found* is what a tool tells: batten's look, a Compose that
+does anything, a module that says changed. *Repaired* is for all three that batten's look finds nothing any more; the
+tests show that this look can be believed.
 """
 
 from __future__ import annotations
