@@ -122,7 +122,7 @@ def test_what_is_not_in_the_plan_goes_and_what_is_not_ours_stays(shop: Shop) -> 
 
 
 def test_of_two_runs_at_once_the_second_names_the_first(shop: Shop) -> None:
-    slow = {"test": ["CMD", "sleep", "8"], "timeout": "20s", "start_period": "30s"}
+    slow = {"test": ["CMD", "sleep", "20"], "timeout": "40s", "start_period": "60s"}
     first = shop.start(stack_services={"proxy": {"healthcheck": slow}})
     wait_until(shop.works, "the first run")
     wait_until(lambda: shop.containers()["proxy"].health == "starting", "the slow start")
