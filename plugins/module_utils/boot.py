@@ -133,7 +133,7 @@ def _bring_up(
         if all(container.ready for container in wanted):
             return True
         try:
-            with lock.held(paths.lock):
+            with lock.held(paths.lock, brief=True):
                 for container in wanted:
                     if container.down:
                         problem = _try(docker.start, container.id)

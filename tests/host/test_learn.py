@@ -120,8 +120,10 @@ def test_an_interrupted_session_leaves_nothing(
     stack: Path, learned: dict[str, Learned], ending: signal.Signals
 ) -> None:
     assert learned  # two sessions at once would see each other's leftovers
-    words = [sys.executable, "-m", "batten", "learn", str(stack), "redis", "--seconds", "60"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    # A shell's background job, as tests may be, ignores Ctrl-C, and hands that down.
+    words = ["env", "--default-signal=INT", sys.executable, "-m", "batten", "learn", str(stack), "redis"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*words, "--seconds", "60"], stderr=pipe, stdout=pipe, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("watching"):
