@@ -21,6 +21,7 @@ from tests.rig import hosts, images, registry
 
 ROOT = Path(__file__).parents[2]
 METADATA = "169.254.169.254"
+OWN = "172.29.99.10"
 STACK = {"stack_name": "app", "stack_build": "host", "stack_domain": "app.example.org"}  # it publishes 80 and 443
 ANSWERS = """
 import socket, sys
@@ -71,8 +72,7 @@ class Role:
     @property
     def others(self) -> list[str]:
         """A port that no plan publishes, and a container's own address, past its port on the host."""
-        own = self.host.run("docker inspect -f '{{.NetworkSettings.Networks.both.IPAddress}}' planned").stdout.strip()
-        return [f"{self.host.address}:8080", f"{own}:8000"]
+        return [f"{self.host.address}:8080", f"{OWN}:8000"]
 
     def sources(self, body: str) -> str:
         """Run ``body`` on the host with batten's host modules."""
@@ -95,12 +95,18 @@ def role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Role]:
         # What Engine 27 and newer do by themselves.
         daemon |= {"experimental": True, "ip6tables": True}
         host.put("/etc/docker/daemon.json", json.dumps(daemon))
-        host.run("systemctl restart docker && docker network create --ipv6 --subnet fd00:172:16::/64 both")
-        for name, port in {"planned": "80:8000", "forgotten": "8080:8000", "console": "127.0.0.1:9000:8000"}.items():
-            serve = f"--name {name} --network both --restart always -p {port} python:3.13-slim {SERVE} 8000"
-            host.run(f"docker run -d {serve}")
-        own = host.run("docker inspect -f '{{.NetworkSettings.Networks.both.IPAddress}}' planned").stdout.strip()
-        outside.run(f"ip route add {own}/32 via {host.address}")
+        subnets = "--subnet fd00:172:16::/64 --subnet 172.29.99.0/24"
+        host.run(f"systemctl restart docker && docker network create --ipv6 {subnets} both")
+        # An address that stays over a reboot: only to this one does the outside know a way.
+        for name, more in {
+            "planned": f"-p 80:8000 --ip {OWN}",
+            "forgotten": "-p 8080:8000",
+            "console": "-p 127.0.0.1:9000:8000",
+        }.items():
+            host.run(
+                f"docker run -d --name {name} --network both --restart always {more} python:3.13-slim {SERVE} 8000"
+            )
+        outside.run(f"ip route add {OWN}/32 via {host.address}")
         outside.run(f"ip address add {METADATA}/32 dev eth0 && systemd-run --quiet {SERVE} 80")
         host.run(f"ip route add {METADATA}/32 via {outside.address}")
         yield Role(host, outside, tmp_path_factory.mktemp("role"))
@@ -164,7 +170,9 @@ def test_rules_stay_when_docker_or_nftables_restarts_and_after_a_reboot(role: Ro
     closed(role)
     role.host.run("systemctl start nftables && systemctl restart nftables")  # its file begins with: flush ruleset
     assert "batten" in role.host.run("nft list tables").stdout
-    role.host.run("systemctl disable --quiet nftables; systemctl restart docker")  # Docker's own rules were flushed too
+    role.host.run(
+        "systemctl disable --quiet nftables; systemctl reset-failed docker; systemctl restart docker"
+    )  # Docker's own rules were flushed too
     role.host.run(
         "docker stop --time 0 planned forgotten console"
     )  # else the shutdown waits for them, see live-restore
