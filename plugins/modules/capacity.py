@@ -53,7 +53,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils.capacity import observe_host
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 
 
 def main() -> None:
@@ -66,10 +66,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = {name: module.params[name] for name in ("projects", "data")}
-    try:
+    with reported(module.fail_json):
         module.exit_json(changed=False, **observe_host(Docker(), **given))
-    except BattenError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

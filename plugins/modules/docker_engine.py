@@ -128,7 +128,7 @@ nofile_limit:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils import engine, engine_host
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -154,7 +154,7 @@ ARGUMENTS = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     options = engine.Options(**{**module.params, "daemon": tuple(module.params["daemon"])})
-    try:
+    with reported(module.fail_json):
         seen = engine_host.observe()
         plan = engine.compare(options, seen)
         result = {
@@ -168,10 +168,6 @@ def main() -> None:
         if not module.check_mode:
             for note in engine.remember(options, plan, seen):
                 module.warn(note)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"{error}\n  fix: see that the disk is not full (df -h) and writable, and run again")
     for warning in plan.warnings:
         module.warn(warning)
     module.exit_json(

@@ -51,7 +51,7 @@ import json
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils import cms, infisical_access
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 
@@ -62,7 +62,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     paths, sealed = StackPaths(module.params["stack"]), module.params["sealed"]
-    try:
+    with reported(module.fail_json):
         changed = not cms.key_file(paths).exists()
         certificate = "" if changed and module.check_mode else cms.public_key(paths)
         if sealed and not module.check_mode:
@@ -71,8 +71,6 @@ def main() -> None:
                 or changed
             )
         module.exit_json(changed=changed, present=infisical_access.load(paths) is not None, public_key=certificate)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

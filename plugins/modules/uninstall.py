@@ -46,7 +46,7 @@ changes:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
-from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.errors import reported
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 from ansible_collections.batten.core.plugins.module_utils.uninstall import remove
 
@@ -54,10 +54,8 @@ from ansible_collections.batten.core.plugins.module_utils.uninstall import remov
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={"stack": {"type": "str", "required": True}}, supports_check_mode=True)
-    try:
+    with reported(module.fail_json):
         changes = remove(StackPaths(module.params["stack"]), Docker(), module.check_mode)
-    except BattenError as error:
-        module.fail_json(msg=str(error))
     lines = "".join(change + "\n" for change in changes)
     module.exit_json(changed=bool(changes), changes=changes, diff={"before": lines, "after": ""})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ansible_collections.batten.core.plugins.module_utils import atomic
 from batten.errors import BattenError
 from batten.plan.lock import Lock, load_lock
 from batten.plan.stack import load_inputs, references
@@ -187,15 +187,7 @@ def lock_text(lock: Lock, found: Sequence[Change], today: date) -> str:
 def write_lock(path: Path, text: str) -> None:
     """Write a lock all at once: who reads it meanwhile sees the old one or the new one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(text)
-        part = Path(file.name)
-        try:
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        atomic.write(path, text.encode())
     except OSError as error:
         raise BattenError(
             f"cannot write the lock: {error.strerror}", str(path), "make its directory writable"

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.batten.core.plugins.module_utils import atomic
 from batten.errors import BattenError
 from batten.harden.report import report
 from batten.harden.stack import HOST, Hardened, check
@@ -78,7 +78,7 @@ def save(made: Hardened, directory: Path) -> Saved:
         stale = _clear(directory, texts, {path.resolve() for path in made.project.files})
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            _replace(directory / name, text)
+            atomic.write(directory / name, text.encode())
         for path in stale:
             path.unlink()
     except OSError as error:
@@ -116,20 +116,6 @@ def _written(record: Path) -> dict[str, str]:
         return {name: str(digest) for name, digest in found.items() if _NAMES.fullmatch(name)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file all at once; a link in its place would lead elsewhere, and is replaced."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
-    part = Path(file.name)
-    try:
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(content: bytes) -> str:
