@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -9,6 +10,8 @@ from ansible.errors import AnsibleError
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
 from batten.errors import BattenError
 from batten.plan import Capacity, load_inputs, plan_host, to_json
+from batten.plan.drift import host_rules
+from batten.plan.schema import At
 
 # What a stack publishes does not depend on how much the host has: it need not be asked.
 _ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
@@ -25,6 +28,9 @@ class ActionModule(DeployAction):
         try:
             if arguments.get("state", "present") == "present" and "planned" not in arguments:
                 arguments["planned"] = self._planned(variables)
+            if "drift" in arguments:
+                at = At(str(variables.get("inventory_hostname", "")), "host_drift")
+                arguments["drift"] = [asdict(rule) for rule in host_rules(arguments["drift"], at)]
         except BattenError as error:
             return {**result, "failed": True, "msg": str(error)}
         done = self.module("batten.core.host", arguments, variables)

@@ -70,7 +70,11 @@ def look(docker: Docker, root: str = "/", stack: str | None = None, program: str
         with _Told(report, "this host"):
             _add(report, host_ours.of_host(root, program, live, names), ())
         with _Told(report, "this host"):
-            _add(report, host_state.differences(root, view.info if view else None), ())
+            _add(report, host_state.of_engine(root, view.info if view else None), ())
+        with _Told(report, "this host"):
+            rules = host_state.rules(root)
+            report.notes += policy.expired(rules, _today())
+            _add(report, host_state.of_host(root), rules)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 

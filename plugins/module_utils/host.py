@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
-from . import atomic, audit, host_act, host_facts, host_firewall, host_items, host_live, host_rules, lock
+from . import atomic, audit, host_act, host_facts, host_firewall, host_items, host_live, host_rules, lock, policy
 from .compare import Difference
 from .errors import BattenError
 from .host_facts import Facts
@@ -72,6 +73,7 @@ class Options:
     docker_group_members: tuple[str, ...] = ()
     docker_files: bool = True
     swap: str = "keep"
+    drift: tuple[policy.Rule, ...] = ()
 
 
 def rules(options: Options, facts: Facts) -> Rules:
@@ -175,13 +177,13 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
     wanted = remembered(items(options, facts, planned), record)
     gone = left(record, wanted)
-    live = host_live.read(wanted, root)
+    live, told = spared(wanted, host_live.read(wanted, root), options.drift)
     found = [*host_items.compare(wanted, live), *map(_gone, gone)]
     open_ports = ports(facts.plans, planned)
     opened = tuple(host_firewall.opened(open_ports)) if options.firewall else ()
-    told = tuple(notes(options, facts, open_ports)) if found else ()
-    outcome = Outcome(tuple(found), tuple(diff(wanted, live, gone, root)), told, opened)
-    kept: dict[str, Any] = {"rules": None, "open": list(opened)}
+    told += notes(options, facts, open_ports) if found else []
+    outcome = Outcome(tuple(found), tuple(diff(wanted, live, gone, root)), tuple(told), opened)
+    kept: dict[str, Any] = {"rules": None, "open": list(opened), "drift": [dict(one) for one in options.drift]}
     if options.firewall:
         kept["rules"] = rules(options, facts).to_json()
     listed = {**kept, "items": [one.to_json() for one in wanted]}
@@ -191,7 +193,7 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     armed = actor.run(gone, record, kept, options.firewall_confirm_seconds)
     audit.append(host_live.at("/var/log/batten/audit.jsonl", root), map(audited, found))
     if not armed:
-        for one in host_items.compare(wanted, host_live.read(wanted, root)):
+        for one in host_items.compare(wanted, spared(wanted, host_live.read(wanted, root), options.drift)[0]):
             if one.action != "none":
                 raise not_kept(one)
     return replace(outcome, armed=armed)
@@ -203,7 +205,7 @@ def again(root: str = "/") -> tuple[Difference, ...]:
     with lock.held(host_live.at(LOCK, root)):
         record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
         wanted = host_items.from_json(record.get("items", ()))
-        live = host_live.read(wanted, root)
+        live, _told = spared(wanted, host_live.read(wanted, root), record.get("drift", ()))
         found = tuple(one for one in host_items.compare(wanted, live) if one.action != "none")
         if found:
             kept = {key: value for key, value in record.items() if key not in ("items", "before")}
@@ -249,6 +251,22 @@ def audited(one: Difference) -> dict[str, Any]:
         "action": one.action,
         "result": "done",
     }
+
+
+def spared(
+    wanted: Sequence[Item], live: host_items.Live, rules: Sequence[policy.Rule]
+) -> tuple[host_items.Live, list[str]]:
+    """Return ``live`` with what the policy leaves alone as if it were as wanted, and a line on each of these and on
+    each rule that has ended."""
+    today = date.today()  # noqa: DTZ011 - a policy ends with its last day here
+    division = policy.divide(host_items.compare(wanted, live), rules, today)
+    left = {(one.facet, one.name) for one in (*division.report, *division.ignored)}
+    told = [
+        f"{one.name} ({one.facet}) is left until {one.until}: {one.actual!r}, not {one.desired!r}: {one.reason}"
+        for one in division.report
+    ]
+    as_wanted = {one.key: one.value for one in wanted if (one.facet, one.name) in left}
+    return {**live, **as_wanted}, [*policy.expired(rules, today), *told]
 
 
 def remembered(wanted: Sequence[Item], record: Mapping[str, Any]) -> list[Item]:

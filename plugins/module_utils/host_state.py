@@ -10,6 +10,7 @@ from .compare import Difference
 from .engine_config import Change, act_for, changes, flatten, nest, unheeded
 from .engine_packages import satisfies
 from .host_items import Item
+from .policy import Rule
 
 CONFIG, RUNNING, PACKAGES = "daemon_config", "daemon_running", "packages"
 _ENGINE = "docker.service"
@@ -21,13 +22,22 @@ def differences(root: str = "/", info: Mapping[str, Any] | None = None) -> list[
     Nothing is told of a host that role docker or role host was never run on. Raises BattenError where this process may
     not see what it should.
     """
-    return [*_engine(root, info), *_host(root), *_mounts(root)]
+    return [*of_engine(root, info), *of_host(root)]
 
 
-def _host(root: str) -> list[Difference]:
-    record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
-    items = host_items.from_json(record.get("items", ()))
-    return host_items.compare(items, host_live.read(items, root))
+def of_host(root: str = "/") -> list[Difference]:
+    """Return what is not as role host left it, and the disks of stacks that are not mounted."""
+    items = host_items.from_json(_record(root).get("items", ()))
+    return [*host_items.compare(items, host_live.read(items, root)), *_mounts(root)]
+
+
+def rules(root: str = "/") -> list[Rule]:
+    """Return what the inventory says of drift of this host (``host_drift``), for :func:`of_host`."""
+    return list(_record(root).get("drift", ()))
+
+
+def _record(root: str) -> dict[str, Any]:
+    return dict(atomic.read_json(host_live.at(host_act.RECORD, root), {}))
 
 
 def _mounts(root: str) -> list[Difference]:
@@ -41,7 +51,8 @@ def _disks(plan: Mapping[str, Any]) -> Iterable[str]:
     return plan.get("requires_mounts_for") or ()
 
 
-def _engine(root: str, info: Mapping[str, Any] | None) -> list[Difference]:
+def of_engine(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Difference]:
+    """Return what is not as role docker left it."""
     kept = atomic.read_json(host_live.at(str(engine_host.KEPT), root), {})
     if not kept:
         return []

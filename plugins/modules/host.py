@@ -111,6 +111,33 @@ options:
     type: str
     choices: [keep, none]
     default: keep
+  drift:
+    description:
+      - What people change on purpose; of rules that match the one that names more decides, and with none a difference
+        is repaired. The record on the host keeps them for C(batten drift).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      facet:
+        description: What C(batten drift) calls the part, such as V(sysctl); V(*) is any.
+        type: str
+        default: "*"
+      service:
+        description: The name in that part, such as V(net.ipv4.tcp_syncookies); V(*) is any.
+        type: str
+        default: "*"
+      policy:
+        description: What is done about a difference.
+        type: str
+        choices: [ignore, report, repair]
+        required: true
+      reason:
+        description: Why.
+        type: str
+      until:
+        description: The last day of the rule, such as V(2027-01-31).
+        type: str
   planned:
     description: Ports that the stacks of this run publish, by stack; the action of the same name fills it in.
     type: dict
@@ -201,6 +228,18 @@ ARGUMENTS = {
     "docker_group_members": {"type": "list", "elements": "str", "default": []},
     "docker_files": {"type": "bool", "default": True},
     "swap": {"type": "str", "choices": ["keep", "none"], "default": "keep"},
+    "drift": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "facet": {"type": "str", "default": "*"},
+            "service": {"type": "str", "default": "*"},
+            "policy": {"type": "str", "choices": ["ignore", "report", "repair"], "required": True},
+            "reason": {"type": "str"},
+            "until": {"type": "str"},
+        },
+    },
     "planned": {"type": "dict", "default": {}},
     "confirm": {"type": "str", "default": ""},
 }

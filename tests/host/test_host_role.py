@@ -207,6 +207,16 @@ def test_each_change_by_hand_is_found_by_its_facet_and_repaired_by_one_run(role:
     closed(role)
 
 
+def test_what_is_changed_on_purpose_is_left_until_its_last_day(role: Role) -> None:
+    name = "net.ipv4.conf.all.send_redirects"
+    role.host.run(f"sysctl -qw {name}=1")
+    rule = {"facet": "sysctl", "name": name, "policy": "report", "reason": "a trial", "until": "2099-01-31"}
+    assert [one["facet"] for one in role.run(host_drift=[rule])["differences"]] == []
+    assert role.host.run(f"sysctl -n {name}").stdout == "1\n"
+    assert [one["name"] for one in role.run(host_drift=[{**rule, "until": "2020-01-31"}])["differences"]] == [name]
+    assert role.run()["changed"] is False
+
+
 def test_rules_that_nobody_confirms_go_by_themselves(role: Role) -> None:
     before = role.host.run("nft -s list table inet batten").stdout
     role.sources(

@@ -289,3 +289,40 @@ def test_a_host_is_made_again_what_the_last_run_left(tmp_path: Path, monkeypatch
     assert host.again(str(tmp_path)) == ()
     assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
     assert len((tmp_path / "var/log/batten/audit.jsonl").read_text().splitlines()) == 2
+
+
+RULE = {
+    "facet": "mode",
+    "service": "*",
+    "policy": "ignore",
+    "reason": "an agent of ours reads it",
+    "until": "2099-01-31",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "done", "told"),
+    [
+        ({}, ["sysctl"], 0),
+        ({"policy": "report"}, ["sysctl"], 1),
+        ({"service": "/etc/docker"}, ["sysctl"], 0),
+        ({"service": "/etc/other"}, ["sysctl", "mode"], 0),
+        ({"policy": "repair"}, ["sysctl", "mode"], 0),
+        ({"until": "2020-01-31"}, ["sysctl", "mode"], 0),
+    ],
+)
+def test_what_people_change_on_purpose_is_left_alone_until_its_last_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], done: list[str], told: int
+) -> None:
+    monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
+    wanted = [Item("file", "sysctl", "/etc/sysctl.d/x.conf", "a = 1\n"), Item("mode", "mode", "/etc/docker", "0755")]
+    record = {"items": [one.to_json() for one in wanted], "before": {}, "rules": None, "drift": [{**RULE, **change}]}
+    atomic.write_json(tmp_path / "var/lib/batten/host.json", record)
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker").chmod(0o777)
+    _live, said = host.spared(wanted, host_live.read(wanted, str(tmp_path)), record["drift"])
+    assert len([line for line in said if "is left until" in line]) == told
+    assert [one.facet for one in host.again(str(tmp_path))] == done
+    assert [one.facet for one in host_state.of_host(str(tmp_path))] == ([] if "mode" in done else ["mode"])
+    assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
+    assert host_state.rules(str(tmp_path)) == record["drift"]

@@ -49,14 +49,19 @@ def test_what_is_wrong_with_a_rule_is_named(change: dict[str, Any], said: str) -
     assert "web1: stack_drift[0]" in str(error.value)
 
 
-def test_a_rule_of_the_host_has_no_service() -> None:
+def test_a_rule_of_the_host_names_what_the_facet_is_about() -> None:
+    rule = {**FULL, "facet": "sysctl", "name": "net.ipv4.tcp_syncookies"}
     with pytest.raises(BattenError, match="service"):
-        drift.host_rules([FULL], AT)
+        drift.host_rules([rule], AT)
+    del rule["service"]
+    assert [one.service for one in drift.host_rules([rule], AT)] == ["net.ipv4.tcp_syncookies"]
+    with pytest.raises(BattenError, match="sysctl"):
+        drift.host_rules([{**rule, "facet": "sysctls"}], AT)
 
 
 def test_the_names_are_those_of_the_comparison() -> None:
     table = {one.name for one in facets.FACETS}
     privileges = {"capabilities_live", "seccomp_live", "no_new_privileges_live", "apparmor_live", "oom_score_adj_live"}
-    doing = {"presence", "state", "health", "files", "loaded", "processes", "image_files"}
+    doing = {"presence", "state", "health", "files", "loaded", "processes", "image_files", "orphan"}
     networks = {"internal", "driver", "options", "subnets", "ipv6", "members"}
     assert set(drift.STACK_FACETS) == {*table, *kernel.LIMITS, *privileges, *doing, *networks}

@@ -32,7 +32,18 @@ STACK_FACETS = (
         "mounts",
     ),
     *("name", "namespaces", "networks", "no_new_privileges_live", "oom_kill_disable", "oom_score_adj"),
-    *("oom_score_adj_live", "options", "pids", "ports", "presence", "privileged", "processes", "read_only", "restart"),
+    *(
+        "oom_score_adj_live",
+        "options",
+        "orphan",
+        "pids",
+        "ports",
+        "presence",
+        "privileged",
+        "processes",
+        "read_only",
+        "restart",
+    ),
     *("runtime", "seccomp_live", "security_opt", "shm_size", "state", "stdin", "stop_grace", "stop_signal"),
     *(
         "storage",
@@ -48,6 +59,10 @@ STACK_FACETS = (
     ),
 )
 """What the comparison on the host calls them (``module_utils/facets.py`` and its like); a test holds both together."""
+HOST_FACETS = (
+    *("audit", "core_dumps", "firewall", "group", "mode", "mount", "owner", "swap", "sysctl", "time", "upgrades"),
+)
+"""What role host looks after. What role docker does has an ``ignore`` of its own in ``docker_daemon``."""
 _ID = schema.pattern(r"\*|[A-Za-z0-9][A-Za-z0-9_.-]*", "a service's name, or *")
 
 
@@ -63,11 +78,11 @@ def stack_rules(value: Any, at: At) -> tuple[DriftRule, ...]:
 
 
 def host_rules(value: Any, at: At) -> tuple[DriftRule, ...]:
-    """Check ``host_drift``: as :func:`stack_rules`, without services."""
-    facet = schema.pattern(r"\*|[a-z][a-z_]*", "a facet's name, or *")
+    """Check ``host_drift``: as :func:`stack_rules`; a service is here the name that ``batten drift`` shows, such as a
+    kernel setting or a path."""
+    keys = {"facet": schema.choice(ANY, *HOST_FACETS), "name": schema.text}
     return tuple(
-        _rule(one, at.item(index), {"facet": facet})
-        for index, one in enumerate(schema.list_of(schema.any_value)(value, at))
+        _rule(one, at.item(index), keys) for index, one in enumerate(schema.list_of(schema.any_value)(value, at))
     )
 
 
@@ -88,4 +103,6 @@ def _rule(value: Any, at: At, keys: dict[str, Check]) -> DriftRule:
         if rule["policy"] != "repair" and not rule.get(key):
             example = "a sentence for whoever reads the report" if key == "reason" else "the last day, as 2027-01-31"
             raise at.error(f"drift that is not repaired needs {key!r}", f"add {key}: {example}")
+    if "name" in rule:
+        rule["service"] = rule.pop("name")
     return DriftRule(**{"facet": ANY, "service": ANY, "reason": None, "until": None, **rule})
