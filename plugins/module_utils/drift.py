@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from . import atomic, host_ours, host_state, lock, model_cache, policy, release, secret_facets, survey
+from . import atomic, host, host_ours, host_state, lock, model_cache, policy, release, secret_facets, survey
 from .compare import Difference
 from .docker_api import Docker
 from .engine_view import View
 from .errors import BattenError
 from .paths import StackPaths
 
-_INFISICAL = "infisical"
+_INFISICAL, _HOST = "infisical", "this host"
 NONE, FAILED, DRIFT = 0, 1, 2
 """Exit codes."""
 _SHOWN = 100  # characters of a value, on a terminal
@@ -27,7 +27,7 @@ _SHOWN = 100  # characters of a value, on a terminal
 class Report:
     """What :func:`look` found. ``drift`` and ``ignored`` are rows (:meth:`Difference.to_json`), ``errors`` say what
     could not be looked at, ``deferred`` what waits for the next time a service is made anew, ``notes`` what a person
-    should know beside, ``busy`` the stacks that a run holds. ``stacks`` is ``{STACK: {"release": ID}}``."""
+    should know beside, ``busy`` what a run holds. ``stacks`` is ``{STACK: {"release": ID}}``."""
 
     at: str
     seconds: float = 0.0
@@ -52,7 +52,8 @@ def look(docker: Docker, root: str = "/", stack: str | None = None, program: str
     """Compare this host, or one ``stack`` of it alone, with what was put on it.
 
     A stack that cannot be looked at is one of ``errors`` and hides nothing else. ``program`` is the digest that
-    batten-host.pyz should have, by default the recorded one. No run starts while this goes on: it holds the locks.
+    batten-host.pyz should have, by default the recorded one. No run starts while this goes on: it holds the locks, of
+    stacks while it reads what their runs write, and of role host while it reads what that writes.
     """
     started = time.monotonic()
     report = Report(lock.now())
@@ -60,21 +61,20 @@ def look(docker: Docker, root: str = "/", stack: str | None = None, program: str
     if stack is not None and stack not in names:
         raise BattenError(f"no stack {stack} runs here", "this host", f"use one of: {', '.join(names) or '(none)'}")
     with ExitStack() as locks:
-        free = [paths for paths in _in_order(root, [stack] if stack else names) if _lock(report, locks, paths)]
+        wanted = _in_order(root, [stack] if stack else names)
+        free = [one for one in wanted if _lock(report, locks, f"stack {one.stack}", lock.held(one.lock, brief=True))]
         running = {paths: payload for paths in free if (payload := _running(report, paths))}
         view = _view(report, docker) if running else None
         live = _units(report, running)
         for paths, payload in running.items():
             _stack(report, paths, payload, view, live)
+        if stack is None:
+            with _Told(report, _HOST):
+                _add(report, host_ours.of_host(root, program, live, names), ())
     if stack is None:
-        with _Told(report, "this host"):
-            _add(report, host_ours.of_host(root, program, live, names), ())
-        with _Told(report, "this host"):
+        with _Told(report, _HOST):
             _add(report, host_state.of_engine(root, view.info if view else None), ())
-        with _Told(report, "this host"):
-            rules = host_state.rules(root)
-            report.notes += policy.expired(rules, _today())
-            _add(report, host_state.of_host(root), rules)
+        _of_role_host(report, root)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
@@ -114,16 +114,24 @@ def _in_order(root: str, names: Sequence[str]) -> list[StackPaths]:
     return [StackPaths(name, root) for name in sorted(names, key=lambda name: (name == _INFISICAL, name))]
 
 
-def _lock(report: Report, locks: ExitStack, paths: StackPaths) -> bool:
-    """Hold a stack's lock; where a run holds it, that is an error of the report: things are half done now."""
-    with _Told(report, f"stack {paths.stack}"):
+def _lock(report: Report, locks: ExitStack, what: str, held: AbstractContextManager[None]) -> bool:
+    """Hold a lock; where a run holds it, that is an error of the report: things are half done now."""
+    with _Told(report, what):
         try:
-            locks.enter_context(lock.held(paths.lock, brief=True))
+            locks.enter_context(held)
         except lock.Busy:
-            report.busy.append(paths.stack)
+            report.busy.append(what)
             raise
         return True
     return False
+
+
+def _of_role_host(report: Report, root: str) -> None:
+    with ExitStack() as locks, _Told(report, _HOST):
+        if _lock(report, locks, _HOST, host.held(root, brief=True)):
+            rules = host_state.rules(root)
+            report.notes += policy.expired(rules, _today())
+            _add(report, host_state.of_host(root), rules)
 
 
 def _view(report: Report, docker: Docker) -> View | None:

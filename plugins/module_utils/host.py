@@ -6,6 +6,7 @@ Observe (:mod:`host_facts`, :mod:`host_live`), compare (:mod:`host_items`), act 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -168,7 +169,7 @@ def run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], ch
     """Make this host what ``options`` ask, or tell what that would change. Raises BattenError."""
     if check:
         return _run(options, planned, check, root)
-    with lock.held(host_live.at(LOCK, root)):
+    with held(root):
         return _run(options, planned, check, root)
 
 
@@ -199,10 +200,15 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     return replace(outcome, armed=armed)
 
 
+def held(root: str = "/", brief: bool = False) -> AbstractContextManager[None]:
+    """Hold what a run of role host holds (lock.py): its items and its record are of one moment then."""
+    return lock.held(host_live.at(LOCK, root), brief, "this host")
+
+
 def again(root: str = "/") -> tuple[Difference, ...]:
     """Make this host once more what the last run left; return what was not so. Nothing that :func:`run` did not load
     before is loaded, so nothing waits to be confirmed. Raises BattenError."""
-    with lock.held(host_live.at(LOCK, root)):
+    with held(root):
         record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
         wanted = host_items.from_json(record.get("items", ()))
         live, _told = spared(wanted, host_live.read(wanted, root), record.get("drift", ()))
@@ -220,7 +226,7 @@ def remove(check: bool, root: str = "/") -> Outcome:
     gone = left(record, ())
     outcome = Outcome(tuple(map(_gone, gone)), tuple(diff((), {}, gone, root)), (), ())
     if record and not check:
-        with lock.held(host_live.at(LOCK, root)):
+        with held(root):
             host_act.take(gone, record.get("before", {}), root)
             host_act.forget(root)
     return outcome

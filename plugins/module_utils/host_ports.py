@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import atomic, capacity, host, host_act, host_firewall, host_items, host_live, host_rollback, lock
+from . import atomic, capacity, host, host_act, host_firewall, host_items, host_live, host_rollback
 from .compare import Difference
 from .host_firewall import Rules
 
@@ -24,7 +24,7 @@ def follow(
         return []
     if check:
         return _follow(root, coming or {}, check)
-    with lock.held(host_live.at("/run/lock/batten-host.lock", root), brief=True):
+    with host.held(root, brief=True):
         return _follow(root, coming or {}, check)
 
 

@@ -24,8 +24,8 @@ class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
 
 
 @contextmanager
-def held(path: Path, brief: bool = False) -> Iterator[None]:
-    """Hold the lock ``path`` for the block. Raises :class:`Busy` naming the holder when it is taken.
+def held(path: Path, brief: bool = False, what: str = "this stack") -> Iterator[None]:
+    """Hold the lock ``path`` of ``what`` for the block. Raises :class:`Busy` naming the holder when it is taken.
 
     ``brief`` is for what runs by itself: others wait for its end, at most :data:`BRIEF_SECONDS`.
     """
@@ -45,7 +45,7 @@ def held(path: Path, brief: bool = False) -> Iterator[None]:
             if not holder.get("brief") or time.monotonic() > deadline:
                 who = f"pid {holder['pid']} since {holder['since']}" if holder else "its process is just starting"
                 fix = "wait until it ends, then run the same command again"
-                raise Busy(f"another run holds this stack ({who})", str(path), fix)
+                raise Busy(f"another run holds {what} ({who})", str(path), fix)
             time.sleep(_PAUSE_SECONDS)
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": now(), "brief": brief}).encode(), 0)

@@ -31,12 +31,13 @@ OURS = (
         f"sed -i s/MemoryMax=.*/MemoryMax=9G/ {UNITS}/batten-stack@.service; {RELOAD}",
         host("batten-stack@.service", "unit"),
     ),
-    row("a unit disabled", f"systemctl disable -q {BOOT}", host(BOOT, "unit"), controls=("lifecycle.boot",)),
     row(
         "the engine no longer waits for the secrets",
         f"rm {UNITS}/docker.service.d/batten-yard.conf; {RELOAD}",
         host("docker.service.d/batten-yard.conf", "drop_in"),
+        controls=("lifecycle.boot",),
     ),
+    row("a unit disabled", f"systemctl disable -q {BOOT}", host(BOOT, "unit"), controls=("lifecycle.boot",)),
     row(
         "a foreign drop-in for a unit of ours",
         f"mkdir -p {UNITS}/{BOOT}.d; printf '[Service]\\nExecStop=\\n' >{UNITS}/{BOOT}.d/mine.conf; {RELOAD}",
@@ -57,6 +58,7 @@ OURS = (
         "the user's files of somebody else",
         f"chown daemon {TOP}/base",
         host(f"{TOP}/base", "owner"),
+        controls=("files.release",),
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ from ansible_collections.batten.core.plugins.module_utils import (
     atomic,
     drift,
     host_ours,
+    host_state,
     lock,
     model_cache,
     release,
     secret_facets,
     survey,
 )
+from ansible_collections.batten.core.plugins.module_utils import host as role_host
 from ansible_collections.batten.core.plugins.module_utils.compare import Difference
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 from ansible_collections.batten.core.plugins.module_utils.engine_view import View
@@ -88,6 +92,41 @@ def test_a_stack_that_a_run_holds_is_an_error_with_its_pid_and_hides_no_other(ho
     assert "another run holds this stack (pid " in report.errors[0]["what"]
     assert report.exit_code == drift.FAILED
     assert look(host).exit_code == drift.DRIFT
+
+
+def test_what_role_host_is_at_work_on_is_an_error_and_what_it_does_not_write_is_told(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_done = Difference(None, "host", "net.x", "sysctl", 1, 0, "rewrite")
+    monkeypatch.setattr(host_state, "of_host", lambda _: [half_done])
+    monkeypatch.setattr(host_ours, "of_host", lambda *_: [Difference(None, "host", "x", "mode", 1, 2, "rewrite")])
+    with role_host.held(str(host)):
+        report = look(host)
+        assert [one["where"] for one in look(host, "shop").errors] == []
+    assert [one["name"] for one in report.drift if one["scope"] == "host"] == ["x"]
+    assert (report.exit_code, report.busy) == (drift.FAILED, ["this host"])
+    assert "another run holds this host (pid " in report.errors[0]["what"]
+    assert report.errors[0]["fix"].startswith("wait until it ends")
+    assert [one["name"] for one in look(host).drift if one["scope"] == "host"] == ["x", "net.x"]
+
+
+def test_a_run_of_role_host_waits_for_a_look(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, order = threading.Event(), []
+
+    def of_host(_root: str) -> list[Difference]:
+        begun.set()
+        time.sleep(0.5)
+        order.append("looked")
+        return []
+
+    monkeypatch.setattr(host_state, "of_host", of_host)
+    looking = threading.Thread(target=look, args=[host])
+    looking.start()
+    begun.wait()
+    with role_host.held(str(host)):
+        order.append("ran")
+    looking.join()
+    assert order == ["looked", "ran"]
 
 
 def test_without_an_engine_the_rest_is_still_told(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -492,6 +492,8 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("lifecycle.boot", unit(STACK, UnitFileState="disabled")),
     ("lifecycle.boot", unit(SECRETS, Before="multi-user.target")),
     ("lifecycle.boot", unit(SECRETS, ActiveState="failed")),
+    ("lifecycle.boot", lambda live: dataclasses.replace(live, asserted=frozenset())),
+    ("lifecycle.boot", lambda live: dataclasses.replace(live, asserted=frozenset({"/opt/batten/other/secrets"}))),
     ("lifecycle.data-mounted", unit(STACK, RequiresMountsFor="")),
     ("secrets.memory-only", field("secret_mounts", small="")),
     ("secrets.memory-only", field("secret_mounts", small="tmpfs rw,size=1024k")),
@@ -680,6 +682,10 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("backups.age", backup(verified=None)),
     ("files.release", tree("releases", "1/compose.yaml", mode=0o666)),
     ("files.release", tree("files", "web.conf", uid=1000)),
+    ("files.release", tree("top", "small/base", uid=1000)),
+    ("files.release", tree("top", "batten/small", mode=0o777)),
+    ("files.release", tree("top", "small/base")),
+    ("files.release", lambda live: dataclasses.replace(live, trees={})),
 ]
 
 

@@ -205,6 +205,10 @@ ExecStart=/bin/true
 WantedBy=multi-user.target
 """
 
+WAIT = """[Unit]
+AssertPathIsMountPoint=/opt/batten/small/secrets
+"""
+
 _TIMER = """[Timer]
 OnCalendar=daily
 [Install]
@@ -248,7 +252,7 @@ done
 _TREE = f"""
 set -e
 cd /opt/batten/small
-mkdir -p releases/1 files/web/0123abcd secrets
+mkdir -p base releases/1 files/web/0123abcd secrets
 ln -sfn releases/1 current
 cp /tmp/compose.yaml releases/1/
 echo 'greeting: hello' >files/web/0123abcd/web.conf
@@ -289,6 +293,8 @@ def deploy(host: Host) -> None:
     host.put("/tmp/compose.yaml", COMPOSE)
     host.run("mkdir -p /opt/batten/small")
     host.run(_TREE)
+    host.put("/etc/systemd/system/docker.service.d/batten-small.conf", WAIT)
+    host.run("systemctl daemon-reload")
     host.run(_IMAGE)
     up(host)
 

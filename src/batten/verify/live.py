@@ -158,6 +158,7 @@ def parse(name: str, text: str, boundary: str) -> LiveHost:
         journal=dict(_pairs(one("journal"), "=")),
         logged=frozenset(one("logged").split()),
         units=_units(one("units")),
+        asserted=frozenset(one("asserted").split()),
         files={stat.path: stat for stat in _stats(one("files"))},
         trees={(words[1], words[2]): tuple(_found(body)) for words, body in sections.items() if words[0] == "tree"},
         secret_mounts={words[1]: body.strip() for words, body in sections.items() if words[0] == "mount"},

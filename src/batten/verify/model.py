@@ -206,6 +206,8 @@ class LiveBackup:
 class LiveHost:
     """One host as it is. ``facts`` are single values, ``info`` is ``docker info``, ``units`` systemd's properties.
 
+    ``asserted`` are the mounts without which the engine does not start, ``trees`` are by stack and part (``top``: its
+    own directories).
     ``certificates`` are by stack and ``SERVICE/FILE``, ``tls`` by stack and service; ``sealed`` is the kind of key that
     a stack's values are sealed with, as systemd writes it, ``made`` the times of these values by name,
     ``refreshed`` what the last look at Infisical came to. ``tried`` is what ``probe.py`` found for each container,
@@ -231,6 +233,7 @@ class LiveHost:
     journal: Mapping[str, str]
     logged: frozenset[str]
     units: Mapping[str, Mapping[str, str]]
+    asserted: frozenset[str]
     files: Mapping[str, FileStat]
     trees: Mapping[tuple[str, str], tuple[FileStat, ...]]
     secret_mounts: Mapping[str, str]

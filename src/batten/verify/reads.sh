@@ -143,6 +143,8 @@ for argument in "$@"; do
         [ -d "/opt/batten/$stack/$part" ] &&
             quietly find "/opt/batten/$stack/$part/" -maxdepth 5 -printf '%y|%m|%U|%G|%p\n'
     done
+    section tree "$stack" top # what lies in base/ is the user's: data too, with owners of their own
+    quietly find "/opt/batten/$stack" "/opt/batten/$stack/base" -maxdepth 0 -printf '%y|%m|%U|%G|%p\n'
     section mount "$stack"
     quietly findmnt -n -o FSTYPE,OPTIONS --mountpoint "/opt/batten/$stack/secrets"
     section certificates "$stack"
@@ -217,6 +219,8 @@ section units
 quietly systemctl show $units -p Id -p LoadState -p ActiveState -p SubState -p UnitFileState -p FragmentPath -p Before \
     -p After -p Requires -p Wants -p RequiresMountsFor -p LogRateLimitIntervalUSec -p LogRateLimitBurst \
     -p DropInPaths -p NeedDaemonReload -p Result
+section asserted # `systemctl show` prints no Asserts=; what it reads them from is judged by lifecycle.units-loaded
+quietly systemctl cat docker.service | sed -n 's/^AssertPathIsMountPoint=//p'
 section files
 # shellcheck disable=SC2046
 files_of /etc/docker /etc/docker/daemon.json /etc/default/docker /etc/sysconfig/docker /run/docker.sock \

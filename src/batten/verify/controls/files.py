@@ -114,10 +114,12 @@ def batten_units(expected: HostPlan, live: LiveHost) -> Verdict:
 
 @control("files.release", "Only root can change what the stack is made of", scope="stack")
 def release(expected: StackPlan, live: LiveHost) -> Verdict:
-    stats = [stat for part in ("releases", "files") for stat in live.trees.get((expected.name, part), ())]
+    top = f"/opt/batten/{expected.name}"
+    stats = [stat for part in ("top", "releases", "files") for stat in live.trees.get((expected.name, part), ())]
     wrong = [stat for stat in stats if stat.kind != "l" and (stat.uid != 0 or stat.mode & 0o022)]
-    if not stats:
-        return fails(f"/opt/batten/{expected.name}/releases is missing or empty")
+    there = {stat.path for stat in stats}
+    if missing := [path for path in (f"{top}/base", f"{top}/releases/") if path not in there]:
+        return fails(f"{' and '.join(missing)} is missing")
     return fails(_some(wrong)) if wrong else holds(f"{len(stats)} files and directories, all root's own")
 
 

@@ -107,7 +107,12 @@ def boot(expected: StackPlan, live: LiveHost) -> Verdict:
         problems.append(f"{secrets} is not ordered before docker.service")
     if "docker.service" not in units[stack].get("After", "").split():
         problems.append(f"{stack} is not ordered after docker.service")
-    return fails("; ".join(problems)) if problems else holds("both units are enabled, active and in order")
+    # In order is not enough: secrets that failed would leave the engine to make empty directories in their place.
+    if (mount := f"/opt/batten/{expected.name}/secrets") not in live.asserted:
+        problems.append(f"docker.service starts without {mount}: no AssertPathIsMountPoint= of it")
+    if problems:
+        return fails("; ".join(problems))
+    return holds("both units are enabled, active and in order, and the engine waits for the secrets")
 
 
 @control("lifecycle.data-mounted", "Docker waits for the disk that holds the data", scope="stack")
