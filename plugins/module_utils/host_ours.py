@@ -93,7 +93,7 @@ def current(paths: StackPaths) -> list[Difference]:
 def _files(paths: StackPaths, payload: Mapping[str, Any]) -> list[Difference]:
     """The release's files on disk, and what lies beside them in the state directory."""
     wrong = release.differences(paths, payload)
-    state = ((paths.plan, payload["plan"]), (paths.secrets_spec, payload["secrets"]))
+    state = ((paths.plan, payload["plan"]), (paths.secrets_spec, payload["secrets"]), (paths.release, payload))
     wrong += [str(path) for path, value in state if atomic.read_json(path, None) != value]
     return [
         Difference(paths.stack, "file", path, "content", "the release's", "other or missing", "rewrite")

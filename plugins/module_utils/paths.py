@@ -89,6 +89,11 @@ class StackPaths:
         return self.state / "plan.json"
 
     @property
+    def release(self) -> Path:
+        """The payload of the release that runs, a second time: the host repairs the first from it."""
+        return self.state / "release.json"
+
+    @property
     def good(self) -> Path:
         """Which release was last healthy: ``{"release": ID, "at": TIME}``."""
         return self.state / "good.json"

@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,15 @@ def stage(where: Path, payload: Payload) -> None:
 
 
 def read(paths: StackPaths, identifier: str) -> dict[str, Any]:
-    """Return the payload of an earlier release. Raises :class:`BattenError` when it is gone or was edited."""
+    """Return the payload of an earlier release, that of the running one also when its file is gone or was edited: it
+    lies in the state directory too. Raises :class:`BattenError` when it is nowhere whole."""
     path = paths.releases / identifier / "release.json"
-    payload = atomic.read_json(path, None)
-    if payload is None or identity(payload) != identifier:
-        raise BattenError(
-            f"release {identifier} is gone or was edited", str(path), "run site.yml with its inventory again"
-        )
-    return dict(payload)
+    for one in (path, paths.release):
+        payload = atomic.read_json(one, None)
+        if payload is not None and identity(payload) == identifier:
+            return dict(payload)
+    fix = "only the controller has it still: ansible-playbook site.yml -i INVENTORY"
+    raise BattenError(f"release {identifier} is gone or was edited", str(path), fix)
 
 
 def running(paths: StackPaths) -> str | None:
@@ -129,6 +131,7 @@ def running(paths: StackPaths) -> str | None:
 def activate(paths: StackPaths, payload: Payload) -> bool:
     """Make this the release that runs: the plan first, so that ``current`` never names one whose plan is not there."""
     changed = atomic.write_json(paths.plan, payload["plan"])
+    changed = atomic.write_json(paths.release, payload) or changed
     return atomic.point(paths.current, directory(paths, payload)) or changed
 
 
@@ -155,8 +158,9 @@ def unused(paths: StackPaths, keep: Iterable[str]) -> list[Path]:
     kept = {*keep, *(path.name for path in found[-KEPT:])}
     used: set[Path] = set()
     for name in kept:
-        payload = atomic.read_json(paths.releases / name / "release.json", {"files": {}})
-        used |= {paths.files / service / files["digest"] for service, files in payload.get("files", {}).items()}
+        with suppress(BattenError):
+            payload = read(paths, name)
+            used |= {paths.files / service / files["digest"] for service, files in payload.get("files", {}).items()}
     gone = [path for path in found if path.name not in kept]
     return [*gone, *(path for path in sorted(paths.files.glob("*/*")) if path.is_dir() and path not in used)]
 

@@ -30,6 +30,16 @@ FILES = (
         f"touch {CURRENT}/compose.override.yaml",
         [("file", f"{RELEASE}compose.override.yaml", "content")],
     ),
+    row(
+        "the release's own description edited",
+        f"echo '{{}}' >{CURRENT}/release.json",
+        [("file", f"{RELEASE}release.json", "content")],
+    ),
+    row(
+        "what is known of the running release deleted",
+        f"rm {STATE}/release.json",
+        [("file", f"{STATE}/release.json", "content")],
+    ),
     row("a mounted configuration edited in place", f"for f in {BANNER}; do echo x >>$f; done", MOUNTED, ["api"]),
     row("a mounted configuration deleted", f"rm {BANNER}", MOUNTED, ["api"]),
     row(

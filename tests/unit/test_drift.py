@@ -141,10 +141,14 @@ def test_without_an_engine_the_rest_is_still_told(host: Path, monkeypatch: pytes
     assert set(report.stacks) == {"shop", "infisical"}
 
 
-def test_a_release_that_was_edited_is_an_error_and_the_last_good_one_stands_in(host: Path) -> None:
+def test_a_release_that_is_nowhere_whole_is_an_error_and_the_last_good_one_stands_in(host: Path) -> None:
     paths = StackPaths("shop", str(host))
     (paths.current / "release.json").write_text("{}")
-    assert "was edited" in look(host).errors[0]["what"]
+    assert (look(host).errors, set(look(host).stacks)) == ([], {"infisical", "shop"})
+    paths.release.write_text("{}")
+    (error,) = look(host).errors
+    assert "was edited" in error["what"]
+    assert "site.yml -i" in error["fix"]
     other = deployed(host, "shop", reserve=1)
     atomic.point(paths.current, paths.releases / "0000")
     report = look(host)

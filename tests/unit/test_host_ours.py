@@ -77,6 +77,11 @@ DAMAGES: list[tuple[Callable[[StackPaths], object], list[tuple[str, str, str]]]]
         lambda paths: (release.directory(paths, PAYLOAD) / "compose.yaml").write_text("edited"),
         [("compose.yaml", "content", "rewrite")],
     ),
+    (
+        lambda paths: (release.directory(paths, PAYLOAD) / "release.json").write_text("edited"),
+        [("release.json", "content", "rewrite")],
+    ),
+    (lambda paths: paths.release.unlink(), [("release.json", "content", "rewrite")]),
     (lambda paths: (paths.files / "web" / "d1" / "a").unlink(), [("a", "content", "rewrite")]),
     (lambda paths: (paths.files / "web" / "d0").mkdir(), [("d0", "leftover", "remove")]),
     (lambda paths: paths.state.chmod(0o755), [("shop", "mode", "rewrite")]),

@@ -82,6 +82,21 @@ def test_a_lost_release_says_so(paths: StackPaths) -> None:
         release.read(paths, release.identity(payload()))
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"files": {}}'])
+def test_the_running_release_is_known_also_when_its_file_is_gone_or_was_edited(paths: StackPaths, text: str) -> None:
+    release.write(paths, payload())
+    release.activate(paths, payload())
+    identifier, edited = release.identity(payload()), paths.current / "release.json"
+    edited.write_text(text)
+    assert release.read(paths, identifier) == payload()
+    assert release.unused(paths, [identifier]) == []
+    assert release.differences(paths, payload()) == [str(release.directory(paths, payload()) / "release.json")]
+    paths.release.write_text(text)
+    with pytest.raises(BattenError, match="gone or was edited") as refused:
+        release.read(paths, identifier)
+    assert "site.yml -i" in refused.value.fix
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x"])
 def test_a_file_outside_the_stack_is_refused(paths: StackPaths, name: str) -> None:
     with pytest.raises(BattenError, match="outside"):
