@@ -175,7 +175,7 @@ def unlock(paths: StackPaths) -> Delivery:
     """Deliver again what was delivered last; for a boot, when memory is empty. Makes no new value."""
     spec = atomic.read_json(paths.secrets_spec, None)
     if spec is None:
-        raise _gone(paths)
+        raise gone(paths)
     return deliver(paths, spec, check=False)
 
 
@@ -214,7 +214,7 @@ def load(paths: StackPaths) -> Bundle:
     """
     if not paths.credentials.exists():
         if paths.secrets_spec.exists():
-            raise _gone(paths)
+            raise gone(paths)
         return empty()
     return from_json(systemd_creds.read(paths.credentials, _sealed_name(paths)))
 
@@ -246,7 +246,8 @@ def _not_given(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], lackin
     )
 
 
-def _gone(paths: StackPaths) -> BattenError:
+def gone(paths: StackPaths) -> BattenError:
+    """Return the error of a bundle that was there."""
     fix = f"restore it from a backup; to begin with new values instead: rm {paths.secrets_spec}, then run site.yml"
     return BattenError(f"no credentials of stack {paths.stack} are on this host", str(paths.credentials), fix)
 

@@ -48,7 +48,8 @@ def expired(rules: Iterable[Rule], today: date) -> list[str]:
     """Return one line for each rule that holds no more."""
     return [
         f"drift policy {rule['policy']} of {rule.get('facet', ANY)} at {rule.get('service', ANY)} ended on "
-        f"{_text(rule.get('until'))}: it is repaired again (was: {rule.get('reason') or 'no reason'})"
+        f"{_text(rule.get('until'))}: it is repaired again (was: {rule.get('reason') or 'no reason'}); take it out of "
+        "the inventory, or give it a later until"
         for rule in rules
         if _is_over(rule, today)
     ]

@@ -21,11 +21,14 @@ from .credentials import Bundle
 from .delivery import Consumer
 from .errors import BattenError
 from .observed import timestamp
-from .paths import StackPaths
+from .paths import PROGRAM, StackPaths
 
 OWNER, MODE, CONTENT, STALE, EXPIRY = "owner", "mode", "content", "stale", "expiry"
 _SCOPE = "secret"
 _DAY = 86400
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+NOTICE_SECONDS = 14 * _DAY
+"""How long before its end a certificate that a person gives is told; of a short-lived one, a sixth of its time."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,7 @@ def look(paths: StackPaths, spec: Mapping[str, Any]) -> Found:
     """
     rules = spec["generate"]
     if not paths.credentials.exists():
-        gone = Difference(paths.stack, _SCOPE, paths.credentials.name, PRESENCE, "a sealed bundle", "absent", "rewrite")
-        return Found([gone], atomic.read_json(paths.loaded, {}))
+        return Found([_gone(paths)], atomic.read_json(paths.loaded, {}))
     bundle = credentials.load(paths)
     wanted = _consumers(spec["deliveries"], credentials.delivered(bundle, rules))
     mounted = mounts.mounted(paths.secrets)
@@ -126,20 +128,34 @@ def _consumers(deliveries: Mapping[str, Any], values: Mapping[str, str]) -> dict
 
 
 def _values(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle) -> list[Difference]:
-    """Values that the bundle lacks, certificates that are due, and values that are older than they may be."""
+    """Values that the bundle lacks, certificates that are due or that a person has to renew, and values that are older
+    than they may be."""
     found, known = [], _certificates(paths, rules, bundle)
     for name, rule in sorted(rules.items()):
         if name not in bundle.values:
             action = "none" if credentials.provided(rule) else "rewrite"
             found.append(Difference(paths.stack, _SCOPE, name, PRESENCE, "a value", "absent", action))
         elif name in known and (not known[name]["fits"] or known[name]["renewal"] <= time.time()):
-            actual = f"ends {known[name]['end']}" if known[name]["fits"] else "not what its rule asks for"
-            found.append(Difference(paths.stack, _SCOPE, name, EXPIRY, "renewed in time", actual, "rewrite"))
+            found.append(_ending(paths.stack, name, rule, known[name]))
         elif rule.get("expires") and _age(bundle.made.get(name)) > rule["expires"] * _DAY:
             wanted, actual = f"at most {rule['expires']} days old", f"of {bundle.made.get(name) or 'an unknown day'}"
             why = f"a new value is yours to ask for: batten rotate -i INV {name}"
             found.append(Difference(paths.stack, _SCOPE, name, EXPIRY, wanted, actual, "none", reason=why))
     return found
+
+
+def _ending(stack: str, name: str, rule: Mapping[str, Any], known: Mapping[str, Any]) -> Difference:
+    """A certificate that is to be renewed: by a run where batten made it, else by a person."""
+    given = credentials.provided(rule)
+    if known["fits"]:
+        actual = f"{'ends' if known['end'] >= time.strftime('%Y-%m-%d', time.gmtime()) else 'ended'} {known['end']}"
+    else:
+        actual = "no certificate that openssl reads" if given else "not what its rule asks for"
+    place = f"as {name} in Infisical" + (f", or as {rule['from']} in the inventory" if rule.get("from") else "")
+    why = f"a new one is yours to give, {place}; then run site.yml" if given else None
+    return Difference(
+        stack, _SCOPE, name, EXPIRY, "renewed in time", actual, "none" if given else "rewrite", reason=why
+    )
 
 
 def _age(made: str | None) -> float:
@@ -150,14 +166,18 @@ def _age(made: str | None) -> float:
 def _certificates(
     paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle
 ) -> dict[str, dict[str, Any]]:
-    """Return of each certificate that batten makes whether it ``fits`` its rule, its ``renewal`` in Unix time, and the
-    day of its ``end``. Asking openssl costs more than the rest of a look, so answers are kept with what they are of."""
+    """Return of each certificate whether it ``fits`` its rule, its ``renewal`` in Unix time, and its ``end``, a day.
+
+    Asking openssl costs more than the rest of a look, so answers are kept with what they are of. Of one that a person
+    gave the first in the text counts, which is the leaf (RFC 8446, 4.4.2).
+    """
     kept, values = atomic.read_json(paths.certificates, {}), bundle.values
     found = {}
     for name, rule in rules.items():
-        if rule.get("generator") not in ("ca", "x509") or name not in values:
+        made = rule.get("generator") in ("ca", "x509")
+        if name not in values or not (made or (credentials.provided(rule) and _CERTIFICATE in values[name])):
             continue
-        certificate = values.get(f"{name}_certificate")
+        certificate = values.get(f"{name}_certificate") if made else values[name]
         parts = [rule, values[name], certificate, values.get(f"{rule.get('ca')}_certificate")]
         of = _digest(bundle.digest_key, atomic.canonical(parts).encode())
         if kept.get(name, {}).get("of") == of:
@@ -165,12 +185,31 @@ def _certificates(
         elif certificate is None:
             found[name] = {"of": of, "fits": False, "renewal": 0, "end": ""}
         else:
-            start, end = pki.validity(certificate)
-            fits, renewal = generators.fits(name, rule, values), pki.renewed_at(start, end).timestamp()
-            found[name] = {"of": of, "fits": fits, "renewal": renewal, "end": end.strftime("%Y-%m-%d")}
+            found[name] = {"of": of, **_validity(name, rule, values, certificate)}
     if found != kept:
         atomic.write_json(paths.certificates, found)
     return found
+
+
+def _validity(name: str, rule: Mapping[str, Any], values: Mapping[str, str], certificate: str) -> dict[str, Any]:
+    given = credentials.provided(rule)
+    try:
+        start, end = pki.validity(certificate)
+    except BattenError:
+        if not given:
+            raise
+        return {"fits": False, "renewal": 0, "end": ""}
+    notice = min(NOTICE_SECONDS, (end - start).total_seconds() / 6)
+    renewal = end.timestamp() - notice if given else pki.renewed_at(start, end).timestamp()
+    fits = given or generators.fits(name, rule, values)
+    return {"fits": fits, "renewal": renewal, "end": end.strftime("%Y-%m-%d")}
+
+
+def _gone(paths: StackPaths) -> Difference:
+    """A run of site.yml gets the values back from Infisical; without one only a person can."""
+    action, why = ("rewrite", None) if paths.access.exists() else ("none", credentials.gone(paths).fix)
+    name = paths.credentials.name
+    return Difference(paths.stack, _SCOPE, name, PRESENCE, "a sealed bundle", "absent", action, reason=why)
 
 
 def _mount(stack: str, never_swaps: bool | None) -> list[Difference]:
@@ -183,12 +222,16 @@ def _mount(stack: str, never_swaps: bool | None) -> list[Difference]:
 def _refreshed(paths: StackPaths) -> list[Difference]:
     """What the last look at Infisical could not bring here."""
     state = atomic.read_json(paths.refreshed, {})
-    found = []
-    if state.get("problem"):
-        found.append(Difference(paths.stack, _SCOPE, "Infisical", STALE, "refreshed", str(state["problem"]), "none"))
+    again = f"the next look takes it, at once: python3 {PROGRAM} sync {paths.stack}"
+
+    def told(name: str, desired: str, actual: str, fix: str) -> Difference:
+        return Difference(paths.stack, _SCOPE, name, STALE, desired, actual, "none", reason=f"{fix}; {again}")
+
+    problem = state.get("problem")
+    found = [told("Infisical", "refreshed", str(problem), "bring Infisical back")] if problem else []
     for name, version in sorted((state.get("refused") or {}).items()):
         actual = f"version {version} did not work, the one before is in use"
-        found.append(Difference(paths.stack, _SCOPE, name, STALE, "as in Infisical", actual, "none"))
+        found.append(told(name, "as in Infisical", actual, f"correct {name} in Infisical"))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,38 @@ def test_a_certificate_is_asked_about_once_and_again_when_anything_of_it_changes
     assert bundled(tmp_path, rules, values) == [("ca", "expiry", "rewrite"), ("web", "expiry", "rewrite")]
 
 
+def test_a_certificate_that_a_person_gives_is_told_before_it_ends_and_is_theirs_to_renew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    ca_key, key = pki.make_key(), pki.make_key()
+    ca = pki.make_ca("elsewhere", ca_key, 3650, now=begun)
+    chain = pki.issue(ca_key, ca, key, ["example.test"], 90, now=begun) + ca  # ends on 1 April
+    rules = {"site": {"generator": "provided", "from": "site_certificate"}, "site_key": {"generator": "provided"}}
+    paths = StackPaths("shop", str(tmp_path))
+
+    def on(month: int, day: int, certificate: str = chain) -> list[tuple[str, str, str]]:
+        monkeypatch.setattr(time, "time", lambda: datetime(2026, month, day, tzinfo=UTC).timestamp())
+        monkeypatch.setattr(time, "gmtime", lambda: (2026, month, day, 0, 0, 0, 0, 1, 0))
+        found = secret_facets._values(paths, rules, Bundle(KEY, {"site": certificate, "site_key": key}))
+        assert all((one.scope, one.name, one.facet) == ("secret", "site", "expiry") for one in found)
+        return [(str(one.actual), one.action, str(one.reason)) for one in found]
+
+    assert on(3, 17) == []
+    why = "a new one is yours to give, as site in Infisical, or as site_certificate in the inventory; then run site.yml"
+    assert on(3, 19) == [("ends 2026-04-01", "none", why)]
+    assert [actual for actual, _, _ in on(4, 2)] == ["ended 2026-04-01"]
+    broken = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+    assert [actual for actual, _, _ in on(3, 1, broken)] == ["no certificate that openssl reads"]
+    assert key not in paths.certificates.read_text()
+
+
 def test_what_infisical_could_not_give_is_stale(tmp_path: Path) -> None:
     paths = StackPaths("shop", str(tmp_path))
     atomic.write_json(paths.refreshed, {"problem": "no route", "refused": {"key": 7}})
-    rows = [(one.name, one.facet, one.action) for one in secret_facets._refreshed(paths)]
+    found = secret_facets._refreshed(paths)
+    assert all("batten-host.pyz sync shop" in str(one.reason) for one in found)
+    rows = [(one.name, one.facet, one.action) for one in found]
     assert rows == [("Infisical", "stale", "none"), ("key", "stale", "none")]
 
 
@@ -145,5 +174,9 @@ def test_a_bundle_that_is_gone_is_a_difference_and_the_loaded_digests_stand_in(t
     paths = StackPaths("shop", str(tmp_path))
     atomic.write_json(paths.loaded, {"web": "digest"})
     found = secret_facets.look(paths, {"generate": {}, "deliveries": {}})
-    assert [(one.name, one.facet) for one in found.differences] == [("secrets.cred", "presence")]
+    assert [(one.name, one.facet, one.action) for one in found.differences] == [("secrets.cred", "presence", "none")]
+    assert "from a backup" in str(found.differences[0].reason)
     assert found.digests == {"web": "digest"}
+    paths.access.touch()  # Infisical has the values
+    found = secret_facets.look(paths, {"generate": {}, "deliveries": {}})
+    assert [(one.action, one.reason) for one in found.differences] == [("rewrite", None)]
