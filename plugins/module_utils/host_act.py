@@ -90,6 +90,8 @@ class Actor:
             atomic.write(host_live.at(one.name, self.root), one.value.encode(), 0o644)
         if any(one.name.startswith("/etc/systemd/system/") for one in changed):
             engine_host.must(["systemctl", "daemon-reload"], "journalctl -b")
+        for place in (one.name for one in changed if one.name.startswith("/etc/tmpfiles.d/")):
+            engine_host.must(["systemd-tmpfiles", "--create", place], f"systemd-tmpfiles --create {place}")
 
     def _units(self) -> None:
         # Seen anew: packages bring units that run already.

@@ -12,6 +12,7 @@ from .host_items import Item
 from .host_live import AUDIT_KEY
 
 AUDIT_FILE = "/etc/audit/rules.d/50-batten-docker.rules"
+AUDIT_PLACES = "/etc/tmpfiles.d/batten-audit.conf"
 SYSCTL_FILE = "/etc/sysctl.d/60-batten.conf"
 COREDUMP_FILE = "/etc/systemd/coredump.conf.d/batten.conf"
 LIMITS_FILE = "/etc/security/limits.d/50-batten.conf"
@@ -48,6 +49,9 @@ AUDITED: Mapping[str, str] = {
 _DIRECTORIES = frozenset(
     {"/run/containerd", "/var/lib/docker", "/etc/docker", "/etc/batten", "/opt/batten", "/var/lib/batten"}
 )
+# Ours, and what is gone after a boot until containerd has started, with the mode that containerd gives it.
+_OURS: Mapping[str, str] = {"/etc/batten": "0755", "/opt/batten": "0755", "/var/lib/batten": "0700"}
+_MADE: Mapping[str, str] = {**_OURS, "/run/containerd": "0711"}
 
 # CIS Docker 1.6, 3.1 to 3.24: owner and the most that the mode may be.
 OWNED: Mapping[str, tuple[str, str]] = {
@@ -66,10 +70,11 @@ _TLS: Mapping[str, str] = {"tlscacert": "0444", "tlscert": "0444", "tlskey": "04
 
 
 def audit(present: Iterable[str], debian: bool) -> list[Item]:
-    """Return the audit rules for those of Docker's paths that are there: the kernel refuses a rule for no file."""
-    paths = sorted(path for path in present if path in AUDITED)
+    """Return the audit rules for those of Docker's paths that are there, and for our own: these are made first."""
+    paths = sorted({*_OURS, *(path for path in present if path in AUDITED)})
     return [
         Item("package", "audit", "auditd" if debian else "audit", "installed"),
+        Item("file", "audit", AUDIT_PLACES, places_text(paths)),
         Item("file", "audit", AUDIT_FILE, audit_text(paths)),
         Item("unit", "audit", "auditd.service", "enabled, active"),
         Item("audit", "audit", "audit rules", paths, "reload"),
@@ -92,6 +97,17 @@ def audit_text(paths: Iterable[str]) -> str:
             f"-a always,exit -F arch=b64 -F {kind}={path} -F perm={AUDITED[path]} -F auid!=unset -F key={AUDIT_KEY}"
         )
     return "\n".join(lines) + "\n"
+
+
+def places_text(paths: Iterable[str]) -> str:
+    """Return the file of systemd-tmpfiles that makes what is watched before rules are loaded, at boot too.
+
+    The kernel refuses a rule below a directory that is not there, and ``auditctl -R`` stops at the first one refused
+    (auditctl(8)): all that follow would be missing until the next run. Debian's audit-rules.service, and auditd.service
+    elsewhere, come after systemd-tmpfiles-setup.service.
+    """
+    lines = [f"# {_HEAD} What audit rules watch has to be there when they are loaded."]
+    return "\n".join([*lines, *(f"d {path} {_MADE[path]} root root" for path in paths if path in _MADE)]) + "\n"
 
 
 def sysctls(wanted: Mapping[str, Any], container: bool) -> list[Item]:

@@ -164,6 +164,23 @@ def test_of_containers_only_people_s_changes_are_recorded() -> None:
     assert host_live.watched("No rules\n") == []
 
 
+def test_what_is_watched_is_there_before_the_rules_are_loaded() -> None:
+    """Seen on a virtual machine: a second run found /etc/batten, which the first had made, and after a boot the kernel
+    took no rule from /run/containerd on, which containerd had not made yet."""
+    before = host_rules.audit(["/run/containerd", "/usr/bin/dockerd"], debian=True)
+    after = host_rules.audit([*host_rules.AUDITED], debian=True)
+    assert before == host_rules.audit(["/etc/batten", "/opt/batten", "/run/containerd", "/usr/bin/dockerd"], True)
+    places = {item.name: item.value for item in before}[host_rules.AUDIT_PLACES]
+    assert [line for line in places.splitlines() if not line.startswith("#")] == [
+        "d /etc/batten 0755 root root",
+        "d /opt/batten 0755 root root",
+        "d /run/containerd 0711 root root",
+        "d /var/lib/batten 0700 root root",
+    ]
+    assert host_rules.places_text(["/run/docker.sock", "/var/lib/docker"]).count("\n") == 1
+    assert after[1].value == places
+
+
 def test_the_engine_is_never_upgraded_by_itself() -> None:
     debian, redhat = host_rules.apt_text("04:30"), host_rules.dnf_service("")
     for name in ("docker-ce", "docker.io", "containerd.io", "runc"):
