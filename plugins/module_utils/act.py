@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,12 +148,20 @@ class Actor:
         if "networks" in reasons:
             for name in set(container.networks) - set(desired.networks):
                 self.docker.disconnect(name, container.id)
-        if "processes" in reasons and container.pid:
-            view = self.survey.view
-            processes.end(container, view.pids if view else (), self.docker.execs)
+        if not reasons & {"processes", "oom_score_adj_live"}:
+            return
+        # Processes are known by numbers, so by those of this moment: the look may be minutes old.
+        everyone = [Observed(one) for one in self.docker.inspect_all(one["Id"] for one in self.docker.list())]
+        now = next((one for one in everyone if one.id == container.id and one.pid), None)
+        if now is None:
+            return  # it does not run any more: nobody is in it
+        if "processes" in reasons:
+            processes.end(now, [one.pid for one in everyone if one.pid], self.docker.execs)
         if "oom_score_adj_live" in reasons:
-            for pid in kernel.main_processes(container):
-                Path(f"/proc/{pid}/oom_score_adj").write_text(str(desired.service.get("oom_score_adj") or 0))
+            score = str(desired.service.get("oom_score_adj") or 0)
+            for pid in kernel.main_processes(now):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    Path(f"/proc/{pid}/oom_score_adj").write_text(score)
 
     def _reload(self, service: str, identifier: str) -> None:
         words = self.payload["plan"]["services"][service]["reload"]

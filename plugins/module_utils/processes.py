@@ -6,10 +6,12 @@ Processes are told apart by their pid namespace, so that also what entered by ``
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ Execs = Callable[[str], Mapping[int, Sequence[str]]]
 """Takes a container's ID, returns what was started in it by exec and runs: ``{pid: command}``."""
 
 _GRACE_SECONDS = 2.0
+_LONGEST = 2**20  # bytes read of a container's list of users
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,13 @@ def compare_service(
     """
     there = _of(observed, everyone, root)
     strays = _strays(observed, there, firsts, execs, root)
-    outside = {one.pid for one in strays}
     wanted = _planned_uid(desired, observed, root)
     if there and str(observed.config.get("User") or "") != _user(desired):
         wanted = None  # that is a facet of the container
-    inside = [one for one in there if one.pid not in outside and one.name not in _RUNC]
-    others = [one for one in inside if wanted is not None and one.uid != wanted and _under(one, there, {observed.pid})]
+    own = _under({observed.pid}, there)
+    others = [
+        one for one in there if wanted is not None and one.uid != wanted and one.pid in own and _runs(one.pid, root)
+    ]
     if not strays and not others:
         return []
     shown = sorted({f"{one.name} (uid {one.uid})" for one in others} | {f"{one.name} (entered)" for one in strays})
@@ -80,8 +84,10 @@ def compare_service(
 def end(observed: Observed, firsts: Iterable[int], execs: Execs, root: str = "/") -> list[str]:
     """End what entered a container, politely first. Returns the names of what was ended."""
     strays = _strays(observed, _of(observed, by_namespace(root), root), firsts, execs, root)
+    home = _namespace(observed.pid, root)
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        left = [one.pid for one in strays if (Path(root) / f"proc/{one.pid}").exists()]
+        # Looked at again: the number of one that ended may be somebody else's by now.
+        left = [one.pid for one in strays if home and _namespace(one.pid, root) == home]
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, kind)
@@ -92,18 +98,31 @@ def end(observed: Observed, firsts: Iterable[int], execs: Execs, root: str = "/"
 
 
 _RUNC = ("runc", "runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]")  # an exec that is just being set up
+_SET_UP_SECONDS = 60.0  # no exec takes that long; a program may call itself what it likes
 
 
 def _strays(
     observed: Observed, there: Sequence[Process], firsts: Iterable[int], execs: Execs, root: str
 ) -> list[Process]:
-    first = {observed.pid, *firsts}
-    alone = [one for one in there if not _under(one, there, first) and one.name not in _RUNC]
+    own = _under({observed.pid, *firsts}, there)
+    alone = [one for one in there if one.pid not in own and not _is_being_set_up(one, root)]
     if not alone:
         return []
-    checks = {pid for pid, command in execs(observed.id).items() if _is_check(observed, command)}
+    checks = _under({pid for pid, command in execs(observed.id).items() if _is_check(observed, command)}, there)
     # Whatever has ended since may have been a check that the engine could not tell of any more.
-    return [one for one in alone if _runs(one.pid, root) and not _under(one, there, checks)]
+    return [one for one in alone if _runs(one.pid, root) and one.pid not in checks]
+
+
+def _is_being_set_up(one: Process, root: str) -> bool:
+    """Whether a process is the runtime's own, on its way to a command (proc_pid_stat(5), starttime)."""
+    if one.name not in _RUNC:
+        return False
+    try:
+        begun = int((Path(root) / f"proc/{one.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+        now = float((Path(root) / "proc/uptime").read_text().split()[0])
+    except (OSError, IndexError):
+        return True
+    return now - begun / os.sysconf("SC_CLK_TCK") < _SET_UP_SECONDS
 
 
 def _is_check(observed: Observed, command: Sequence[str]) -> bool:
@@ -118,23 +137,30 @@ def _of(observed: Observed, everyone: Mapping[str, Sequence[Process]], root: str
     mode = str(observed.host.get("PidMode") or "")
     if not observed.pid or mode == "host":
         return []
+    return everyone.get(_namespace(observed.pid, root), [])
+
+
+def _namespace(pid: int, root: str) -> str:
+    """Return the pid namespace that a process is in, empty where it is gone."""
     try:
-        return everyone.get(os.readlink(Path(root) / f"proc/{observed.pid}/ns/pid"), [])
+        return os.readlink(Path(root) / f"proc/{pid}/ns/pid")
     except OSError:
-        return []
+        return ""
 
 
-def _under(one: Process, there: Sequence[Process], tops: Iterable[int]) -> bool:
-    """Return whether ``one`` is one of ``tops`` or descends from one."""
-    parents = {each.pid: each.parent for each in there}
-    wanted, pid = set(tops), one.pid
-    for _ in range(len(parents) + 1):
-        if pid in wanted:
-            return True
-        if pid not in parents:
-            return False
-        pid = parents[pid]
-    return False
+def _under(tops: Collection[int], there: Sequence[Process]) -> set[int]:
+    """Return the processes of ``there`` that are one of ``tops``, or descend from one."""
+    children: dict[int, list[int]] = {}
+    for one in there:
+        children.setdefault(one.parent, []).append(one.pid)
+    found: set[int] = set()
+    left = [one.pid for one in there if one.pid in tops]
+    while left:
+        pid = left.pop()
+        if pid not in found:
+            found.add(pid)
+            left += children.get(pid, [])
+    return found
 
 
 def _user(desired: Desired) -> str:
@@ -147,11 +173,30 @@ def _planned_uid(desired: Desired, observed: Observed, root: str) -> int | None:
     if user.isdigit():
         return int(user) or None
     try:
-        lines = (Path(root) / f"proc/{observed.pid}/root/etc/passwd").read_text(errors="replace").splitlines()
+        lines = _inner_text(Path(root) / f"proc/{observed.pid}/root", "etc", "passwd").splitlines()
     except OSError:
         return None
     words = next((line.split(":") for line in lines if user and line.startswith(f"{user}:")), [])
     return (int(words[2]) or None) if len(words) > 2 and words[2].isdigit() else None
+
+
+def _inner_text(top: Path, directory: str, name: str) -> str:
+    """Return the beginning of a container's file. What is no plain file raises OSError: who runs in it may put a link
+    out of it there, a pipe that never ends, or a device."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    outer = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inner = os.open(directory, flags | os.O_DIRECTORY, dir_fd=outer)
+    finally:
+        os.close(outer)
+    try:
+        handle = os.open(name, flags, dir_fd=inner)
+    finally:
+        os.close(inner)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "no plain file", name)
+        return stream.read(_LONGEST).decode(errors="replace")
 
 
 def _process(entry: Path) -> Process:

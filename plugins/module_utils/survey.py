@@ -61,7 +61,6 @@ class Survey:
     ignored: Sequence[compare.Difference] = ()
     expired: Sequence[str] = ()
     strangers: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    view: View | None = None
 
     @property
     def missing_images(self) -> list[str]:
@@ -190,7 +189,6 @@ def look(
             network["Name"]: [str(one["Id"]) for one in compare_networks.foreign(network, project, view.containers)]
             for network in networks
         },
-        view,
     )
 
 

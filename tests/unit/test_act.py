@@ -76,7 +76,6 @@ def repaired(
         actions=decide(found, wanted, there),
         ends={"once"},
         strangers={each["Name"]: [c["Id"] for c in compare_networks.foreign(each, "stk", everyone)] for each in mine},
-        view=None,
     )
     paths: Any = SimpleNamespace(loaded=Path("/nowhere"), filling=Path("/nowhere"))
     actor = act.Actor(engine, paths, {"project": "stk", "plan": {}}, seen, compose, {}, 1, print)  # type: ignore[arg-type]
@@ -141,3 +140,22 @@ def test_a_stranger_leaves_our_network_and_only_one_that_differs_is_made_anew(in
 def test_a_paused_container_goes_on_and_a_stopped_one_starts() -> None:
     assert [one[0] for one in repaired("db", {"State/Status": "paused"})[0]] == ["unpause"]
     assert [one[0] for one in repaired("db", {"State/Status": "exited"})[0]] == ["start"]
+
+
+def test_processes_are_known_by_the_numbers_that_they_have_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container was restarted since the look, and a guest in its namespace too: neither number of then is used."""
+    ended: list[tuple[int, list[int]]] = []
+    monkeypatch.setattr(act.processes, "end", lambda one, firsts, _execs: ended.append((one.pid, list(firsts))))
+    recorded = next(one for one in RECORDED["containers"] if one["Name"] == "/stk-db-1")
+    now = [{**recorded, "State": {**recorded["State"], "Pid": 4711}}, {"Id": "guest", "State": {"Pid": 4712}}]
+
+    class Restarted(Engine):
+        def inspect_all(self, identifiers: Any) -> list[Any]:
+            return now
+
+    actor: Any = act.Actor(Restarted(), None, {}, None, None, {}, 1, print)  # type: ignore[arg-type]
+    actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes"})
+    assert ended == [(4711, [4711, 4712])]
+    now.clear()
+    actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes", "oom_score_adj_live"})
+    assert len(ended) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def look(
     everyone = processes.by_namespace(root)
     found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: execs or {}, root)
     return [(one.actual, one.action) for one in found]
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(processes.os, "kill", lambda pid, kind: asked.append((pid, int(kind))))
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.0)
+    return asked
 
 
 def test_a_service_and_its_children_are_its_own(tmp_path: Path) -> None:
@@ -108,3 +117,70 @@ def test_a_container_that_shares_the_hosts_processes_is_not_judged(tmp_path: Pat
     observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {"PidMode": mode}})
     everyone = processes.by_namespace(root)
     assert processes.compare_service("shop", desired, observed, everyone, (), lambda _: {}, root) == []
+
+
+def test_what_entered_is_ended_politely_first(tmp_path: Path, killed: list[tuple[int, int]]) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 0, "sleep")])
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": {}})
+    assert processes.end(observed, (733,), lambda _: {}, root) == ["sleep"]
+    assert killed == [(900, 15), (900, 9)]
+
+
+def test_a_number_that_is_somebody_elses_by_now_is_not_killed(
+    tmp_path: Path, killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 0, "sleep")])
+
+    def kill(pid: int, kind: int) -> None:
+        killed.append((pid, int(kind)))
+        (tmp_path / "proc/900/ns/pid").unlink()
+        (tmp_path / "proc/900/ns/pid").symlink_to("pid:[1]")
+
+    monkeypatch.setattr(processes.os, "kill", kill)
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": {}})
+    processes.end(observed, (733,), lambda _: {}, root)
+    assert killed == [(900, 15)]
+
+
+def test_a_program_that_calls_itself_runc_is_found_once_no_exec_takes_so_long(tmp_path: Path) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 0, "runc")])
+    (tmp_path / "proc/900/stat").write_text("900 (runc) S 710 " + "0 " * 17 + "200 0\n")  # 2 s after the boot
+    (tmp_path / "proc/uptime").write_text("12.5 20.0\n")
+    assert look(root) == []
+    (tmp_path / "proc/uptime").write_text("1000.5 2000.0\n")
+    assert look(root) == [(["runc (entered)"], "update")]
+
+
+def test_a_zombie_of_another_uid_runs_nothing(tmp_path: Path) -> None:
+    """What ``docker exec -u root`` left, where the first process takes no orphan away."""
+    root = host(tmp_path, [*OWN, (742, 733, 0, "pg_dump")])
+    (tmp_path / "proc/742/stat").write_text("742 (pg_dump) Z 733 0 0\n")
+    assert look(root) == []
+
+
+@pytest.mark.parametrize("plant", ["pipe", "link", "directory link", "endless"])
+def test_a_list_of_users_that_somebody_in_the_container_planted_is_not_read(tmp_path: Path, plant: str) -> None:
+    root = host(tmp_path, [*OWN, (742, 740, 5, "sh")])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "passwd").write_text("postgres:x:999:999::/:\n")
+    inner = tmp_path / "proc/733/root/etc"
+    inner.parent.mkdir(parents=True)
+    if plant == "directory link":
+        inner.symlink_to(outside)
+    else:
+        inner.mkdir()
+    if plant == "pipe":
+        os.mkfifo(inner / "passwd")
+    elif plant == "link":
+        (inner / "passwd").symlink_to(outside / "passwd")
+    elif plant == "endless":
+        (inner / "passwd").symlink_to("/dev/zero")
+    assert look(root, service={"user": "postgres"}) == []
+
+
+def test_a_thousand_processes_are_judged_in_one_pass(tmp_path: Path) -> None:
+    there = [processes.Process(pid, pid - 1, 999, "x") for pid in range(1, 5001)]
+    assert processes._under({1}, there) == set(range(1, 5001))
+    assert processes._under({4999}, there) == {4999, 5000}
+    assert processes._under({1}, [processes.Process(2, 2, 0, "its own parent")]) == set()
