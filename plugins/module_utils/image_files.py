@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,15 @@ def changes(docker: Docker, observed: Observed, root: str = "/") -> list[Mapping
 def strange(observed: Observed, changes: Iterable[Mapping[str, Any]], root: str = "/") -> list[str]:
     """Return the paths that matter, each as ``added /usr/bin/x``."""
     entries = {str(one["Path"]): int(one["Kind"]) for one in changes}
+    holding = {parent for path in entries for parent in _parents(path)}
     mounted = [mount[2] for mount in observed.mounts]
     found = []
     for path, kind in entries.items():
-        if not path.startswith(tuple(f"{one}/" for one in _WATCHED)) or any(fnmatch(path, own) for own in _OWN):
+        if not _is_watched(path, kind) or any(fnmatch(path, own) for own in _OWN):
             continue
         if any(target == path or target.startswith(f"{path}/") for target in mounted):
             continue  # the engine makes the place that it mounts at
-        if kind == 0 and (_is_directory(observed.pid, path, root) or any(o.startswith(f"{path}/") for o in entries)):
+        if kind == 0 and (path in holding or _is_directory(observed.pid, path, root)):
             continue  # a directory differs when anything in it does, and when that is gone again
         found.append(f"{_KINDS.get(kind, 'changed')} {path}")
     return sorted(found)
@@ -88,6 +89,16 @@ def remember(docker: Docker, paths: StackPaths, containers: Iterable[Observed], 
             now[one.id] = strange(one, changes(docker, one, root), root)
     if now != before:
         atomic.write_json(paths.image_files, now)
+
+
+def _is_watched(path: str, kind: int) -> bool:
+    """Of a watched directory itself only that it went, or that something else took its place."""
+    return path.startswith(tuple(f"{one}/" for one in _WATCHED)) or (path in _WATCHED and kind != overlay.ADDED)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _is_directory(pid: int, path: str, root: str) -> bool:

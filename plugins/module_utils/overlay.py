@@ -30,7 +30,10 @@ def changes(pid: int, within: Iterable[str], root: str = "/") -> list[dict[str, 
     found = []
     for top in within:
         for path in _walk(upper, top):
-            kind = _kind(f"{upper}{path}", [f"{lower}{path}" for lower in lowers])
+            try:
+                kind = _kind(f"{upper}{path}", [f"{lower}{path}" for lower in lowers])
+            except (FileNotFoundError, NotADirectoryError):  # the container goes on writing
+                continue
             if kind is not None:
                 found.append({"Path": path, "Kind": kind})
             found += [{"Path": gone, "Kind": DELETED} for gone in _hidden(upper, lowers, path)]
@@ -59,7 +62,14 @@ def _layers(pid: int, root: str) -> tuple[str, list[str]] | None:
 
 
 def _walk(upper: str, top: str) -> Iterator[str]:
-    """Yield every path below ``top`` that the upper directory has, as the container sees it."""
+    """Yield ``top`` and every path below it that the upper directory has, as the container sees them.
+
+    No link is followed, also not one in the place of ``top``: the container made it, and it may lead out of it.
+    """
+    if os.path.lexists(f"{upper}{top}"):
+        yield top
+    if os.path.islink(f"{upper}{top}"):
+        return
     for directory, names, files in os.walk(f"{upper}{top}"):
         inside = directory[len(upper) :]
         yield from (f"{inside}/{name}" for name in (*names, *files))

@@ -97,3 +97,16 @@ def test_the_first_look_at_a_healthy_container_is_kept_until_it_is_gone(tmp_path
     assert asked == ["x"]
     image_files.remember(engine, paths, [], "/nowhere")
     assert image_files.known(paths) == {}
+
+
+def test_a_watched_directory_itself(tmp_path: Path) -> None:
+    assert look(("/app", 2)) == [["deleted /app"]]
+    assert look(("/srv", 0)) == [["changed /srv"]]  # a link, say: it is no directory and holds nothing
+    assert look(("/srv", 1)) == []
+
+
+def test_many_changed_files_are_judged_without_comparing_each_with_each() -> None:
+    entries = [{"Path": f"/app/{number // 100}/{number}", "Kind": 0} for number in range(20000)]
+    entries += [{"Path": f"/app/{number}", "Kind": 0} for number in range(200)]
+    found = image_files.strange(OBSERVED, entries, "/nowhere")
+    assert len(found) == 20000

@@ -102,3 +102,30 @@ def test_where_the_kernel_does_not_tell_the_engine_is_asked(host: Path, mount: d
 
 def test_a_container_that_is_gone(tmp_path: Path) -> None:
     assert overlay.changes(PID, ["/usr"], str(tmp_path)) is None
+
+
+def test_a_link_in_the_place_of_a_directory_leads_nowhere(host: Path) -> None:
+    """Whoever is root in a container may make one; followed, it would be the host's own tree that is walked."""
+    (host / "bottom/etc").mkdir()
+    (host / "upper/etc").symlink_to(host)
+    assert found(host) == [("/etc", overlay.CHANGED)]
+
+
+def test_a_whole_directory_that_is_gone_or_was_made_again(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host / "bottom/etc").mkdir()
+    (host / "bottom/etc/hosts.allow").write_text("x")
+    (host / "upper/etc").mkdir()
+    monkeypatch.setattr(overlay, "_is_opaque", lambda path: path.endswith("/etc"))
+    assert found(host) == [("/etc/hosts.allow", overlay.DELETED)]
+    (host / "upper/etc").rmdir()
+    (host / "upper/etc").write_text("")
+    gone = (host / "upper/etc").stat().st_ino
+    monkeypatch.setattr(overlay, "_is_whiteout", lambda status: status.st_ino == gone)
+    assert ("/etc", overlay.DELETED) in (found(host) or [])
+
+
+def test_a_file_that_is_gone_before_it_is_looked_at(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = overlay._walk
+    monkeypatch.setattr(overlay, "_walk", lambda upper, top: [*walk(upper, top), f"{top}/bin/gone", f"{top}/bin/ls/x"])
+    copied_up(host)
+    assert found(host) == []
