@@ -52,6 +52,8 @@ def test_what_is_not_repaired_says_why_and_until_when() -> None:
 def test_a_rule_that_ended_is_told() -> None:
     rules = [rule("memory", "api", "ignore", "2026-11-22"), rule("cpus", "api", "report")]
     assert policy.expired(rules, TODAY) == [
-        "drift policy ignore of memory at api ended on 2026-11-22: it is repaired again (was: load test); "
-        "take it out of the inventory, or give it a later until"
+        (
+            "drift policy ignore of memory at api ended on 2026-11-22: it is repaired again (was: load test); "
+            "take it out of the inventory, or give it a later until"
+        )
     ]
