@@ -78,13 +78,13 @@ class Actor:
                     self._stop_and_remove(one.id)
         differing = [one for one in self.survey.differences if one.scope == "network" and one.action != "none"]
         remade = {one.name for one in differing if one.facet != MEMBERS}
-        left = {one.name for one in differing if one.facet == MEMBERS}
+        left = {one.name: one.actual for one in differing if one.facet == MEMBERS}
         for network in self.survey.networks:
             name, identifier = str(network["Name"]), str(network["Id"])
-            if name in remade | left:
-                for stranger in self.survey.strangers.get(name, ()):
-                    with self._timed(name, "update", "another container was taken off it"):
-                        self.docker.disconnect(identifier, stranger)
+            # A network that is made anew lets go of everyone, another stack's too: that one's next run joins it again.
+            for stranger in self.survey.strangers.get(name, ()) if name in remade else left.get(name, ()):
+                with self._timed(name, "update", "another container was taken off it"):
+                    self.docker.disconnect(identifier, stranger)
             if name in remade:
                 for containers in self.survey.observed.values():
                     if name in containers[0].networks:

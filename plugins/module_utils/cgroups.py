@@ -21,6 +21,8 @@ class Groups:
         self._controllers: dict[str, Path] = {}
         for line in _read(Path(root) / f"proc/{pid}/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
+            if controllers.startswith("name="):
+                continue  # a hierarchy of somebody's own, without figures
             inside = path.lstrip("/")
             for name in filter(None, controllers.split(",")):
                 self._controllers[name] = top / name / inside

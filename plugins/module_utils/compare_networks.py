@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from .compare import PRESENCE, Difference
+from .quantities import address
 
 MEMBERS = "members"
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_ONE_OFF = "com.docker.compose.oneoff"
 
 Network = Mapping[str, Any]
 
@@ -30,10 +32,12 @@ def compare_networks(
     model: Mapping[str, Any],
     networks: Iterable[Network],
     containers: Sequence[Mapping[str, Any]],
+    neighbours: Collection[str] = (),
 ) -> list[Difference]:
     """Return how the networks of a stack differ. One that is missing and that nobody misses Compose just makes.
 
-    ``networks`` and ``containers`` are all of the engine.
+    ``networks`` and ``containers`` are all of the engine. ``neighbours`` are the projects of other stacks of ours here:
+    whether their services belong on a network, which may be external to them, is told of them.
     """
     live = {network["Name"]: network for network in networks}
     found = []
@@ -44,7 +48,11 @@ def compare_networks(
             pairs = [(PRESENCE, "present", "absent")] if _missed(name, project, containers) else []
         else:
             pairs = _identity(network, project, containers) or _options(network, wanted)
-            strangers = sorted(str(one["Name"]).lstrip("/") for one in foreign(network, project, containers))
+            strangers = sorted(
+                str(one["Name"]).lstrip("/")
+                for one in foreign(network, project, containers)
+                if not any(_is_service(one, other) for other in neighbours)
+            )
             pairs += [(MEMBERS, [], strangers)] if strangers else []
         found += [_difference(stack, name, *pair, network) for pair in pairs if pair[1] != pair[2]]
     return found
@@ -105,7 +113,9 @@ def _identity(network: Network, project: str, containers: Iterable[Mapping[str, 
         return [(PRESENCE, "Compose's own", f"of project {owner}" if owner else "made by hand")]
     for one in containers:
         end = _ends(one).get(network["Name"]) or {}
-        if _labels(one["Config"]).get(_PROJECT) == project and end.get("NetworkID") not in ("", None, network["Id"]):
+        # What `docker compose run` left keeps the network of its time, and nothing makes it anew.
+        lasts = _is_service(one, project) and _labels(one["Config"]).get(_ONE_OFF, "False") != "True"
+        if lasts and end.get("NetworkID") not in ("", None, network["Id"]):
             return [(PRESENCE, "the one that its services joined", "another of the same name")]
     return []
 
@@ -125,9 +135,9 @@ def _options(network: Network, wanted: Mapping[str, Any]) -> list[tuple[str, Any
 def _subnets(wanted: Mapping[str, Any], network: Network) -> tuple[list[str], list[str]]:
     """Only of the families that the plan names: the engine picks the other one's subnet itself."""
     desired = sorted(
-        str(pool["subnet"]) for pool in (wanted.get("ipam") or {}).get("config") or [] if pool.get("subnet")
+        address(pool["subnet"]) for pool in (wanted.get("ipam") or {}).get("config") or [] if pool.get("subnet")
     )
-    live = sorted(str(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
+    live = sorted(address(pool.get("Subnet")) for pool in (network.get("IPAM") or {}).get("Config") or [])
     named = {":" in subnet for subnet in desired}
     return desired, [subnet for subnet in live if (":" in subnet) in named]
 

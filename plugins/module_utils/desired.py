@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .quantities import nanoseconds, size
+from .quantities import address, nanoseconds, size
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Engine:
 
     log_driver: str = "json-file"
     swap_limit: bool = True
+    swappiness: bool = True
+    oom_kill_disable: bool = True
     cpus: int = 0
     root: str = "/var/lib/docker"
     runtime: str = "runc"
@@ -34,14 +36,17 @@ class Engine:
         """Read the engine's own answer (``/info``) and, for what that leaves out, its ``daemon.json``.
 
         Without a word there, a container of control groups v2 has a namespace of its own and one of v1 the host's (moby
-        daemon/config/config_linux.go, New).
+        daemon/config/config_linux.go, New). Control groups v2 have no swappiness (moby pkg/sysinfo/cgroup2_linux.go).
         """
         security = [str(option) for option in info.get("SecurityOptions") or []]
         named = daemon.get("default-cgroupns-mode")
-        own = ("private",) if str(info.get("CgroupVersion") or "1") == "2" else ("host", "private")
+        unified = str(info.get("CgroupVersion") or "1") == "2"
+        own = ("private",) if unified else ("host", "private")
         return cls(
             log_driver=info.get("LoggingDriver") or "json-file",
             swap_limit=bool(info.get("SwapLimit", True)),
+            swappiness=not unified,
+            oom_kill_disable=bool(info.get("OomKillDisable", True)),
             cpus=int(info.get("NCPU") or 0),
             root=str(info.get("DockerRootDir") or "/var/lib/docker"),
             runtime=str(info.get("DefaultRuntime") or "runc"),
@@ -175,7 +180,7 @@ class Desired:
         for key, options in (self.service.get("networks") or {"default": None}).items():
             name = (defined.get(key) or {}).get("name") or f"{self.project}_{key}"
             aliases = {self.name, *((options or {}).get("aliases") or [])}
-            fixed = [(options or {}).get(key) for key in ("ipv4_address", "ipv6_address")]
+            fixed = [address((options or {}).get(key)) for key in ("ipv4_address", "ipv6_address")]
             found[name] = {"aliases": aliases, "address": " ".join(filter(None, fixed))}
         return found
 

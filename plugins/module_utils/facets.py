@@ -44,7 +44,7 @@ FACETS: tuple[Facet, ...] = (
     Facet("auto_remove", flag("", "AutoRemove")),
     Facet("ulimits", limits.ulimits),
     Facet("oom_score_adj", number("oom_score_adj", "OomScoreAdj")),
-    Facet("oom_kill_disable", flag("oom_kill_disable", "OomKillDisable")),
+    Facet("oom_kill_disable", limits.oom_kill_disable),
     Facet("shm_size", limits.shm_size),
     Facet("storage", mapping("storage_opt", "StorageOpt")),
     Facet("healthcheck", process.healthcheck),

@@ -79,9 +79,19 @@ def shm_size(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 def swappiness(desired: Desired, observed: Observed) -> tuple[Any, Any]:
-    """The engine says null or -1 where nobody set it (Docker API, ``HostConfig.MemorySwappiness``)."""
+    """The engine says null or -1 where nobody set it (Docker API, ``HostConfig.MemorySwappiness``), and forgets, with a
+    warning, what the kernel cannot do (moby daemon/daemon_unix.go, verifyPlatformContainerResources)."""
+    if not desired.engine.swappiness:
+        return None, None
     wanted, actual = desired.service.get("mem_swappiness"), observed.host.get("MemorySwappiness")
     return -1 if wanted is None else int(wanted), -1 if actual is None else int(actual)
+
+
+def oom_kill_disable(desired: Desired, observed: Observed) -> tuple[Any, Any]:
+    """As :func:`swappiness`: control groups v2 cannot do it."""
+    if not desired.engine.oom_kill_disable:
+        return None, None
+    return bool(desired.service.get("oom_kill_disable")), bool(observed.host.get("OomKillDisable"))
 
 
 def block_io(desired: Desired, observed: Observed) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .desired import Desired
 from .observed import Observed
+from .quantities import address
 
 
 def networks(desired: Desired, observed: Observed) -> tuple[Any, Any]:
@@ -49,8 +50,8 @@ def hosts(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 def dns(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     pairs = (("dns", "Dns"), ("dns_search", "DnsSearch"), ("dns_opt", "DnsOptions"))
-    wanted = {ours: sorted(map(str, _many(desired.service.get(ours)))) for ours, _ in pairs}
-    actual = {ours: sorted(map(str, observed.host.get(theirs) or [])) for ours, theirs in pairs}
+    wanted = {ours: sorted(map(address, _many(desired.service.get(ours)))) for ours, _ in pairs}
+    actual = {ours: sorted(map(address, observed.host.get(theirs) or [])) for ours, theirs in pairs}
     return {name: value for name, value in wanted.items() if value}, {
         name: value for name, value in actual.items() if value
     }
@@ -65,7 +66,7 @@ def mac_address(desired: Desired, observed: Observed) -> tuple[Any, Any]:
         planned = (options or {}).get("mac_address") or desired.service.get("mac_address")
         name = (prefix.get(key) or {}).get("name") or f"{desired.project}_{key}"
         if planned and name in ends:
-            wanted[name], actual[name] = str(planned).lower(), str(ends[name].get("MacAddress") or "").lower()
+            wanted[name], actual[name] = _hardware(planned), _hardware(ends[name].get("MacAddress"))
     return wanted, actual
 
 
@@ -90,14 +91,18 @@ def log(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 def _address(value: Any) -> str:
-    text = str(value or "").strip("[]")
+    text = address(str(value or "").strip("[]"))
     return "" if text == "0.0.0.0" else text  # noqa: S104 - compared with, not bound to
 
 
 def _extra_host(line: str) -> str:
     separator = "=" if "=" in line else ":"
-    name, _, address = line.partition(separator)
-    return f"{name}={address.strip('[]')}"
+    name, _, there = line.partition(separator)
+    return f"{name}={address(there.strip('[]'))}"
+
+
+def _hardware(value: Any) -> str:
+    return str(value or "").lower().replace("-", ":")
 
 
 def _many(value: Any) -> list[Any]:

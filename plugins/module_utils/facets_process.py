@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import os
 import re
 from typing import Any
 
@@ -42,15 +44,18 @@ def entrypoint(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 def environment(desired: Desired, observed: Observed) -> tuple[Any, Any]:
-    """Names with digests, never values. What the image provides and the model does not set is ignored."""
+    """Names with digests, never values, and only of what differs. What the image provides and the model does not set is
+    ignored."""
     wanted, actual = desired.environment, observed.environment
     image = dict(pair.split("=", 1) for pair in desired.image_config.get("Env") or [] if "=" in pair)
     left = {
-        name: digest(value)
+        name: value
         for name, value in actual.items()
         if name in wanted or (name not in image and desired.image and name.lower() not in _PROXIES)
     }
-    return {name: digest(value) for name, value in wanted.items()}, left
+    same = {name for name, value in wanted.items() if left.get(name) == value}
+    ours, theirs = ({name: _sealed(one[name]) for name in sorted(set(one) - same)} for one in (wanted, left))
+    return ours, theirs
 
 
 def labels(desired: Desired, observed: Observed) -> tuple[Any, Any]:
@@ -83,6 +88,15 @@ def _short(identifier: str) -> str:
     return identifier.rpartition(":")[2][:12]
 
 
+def _sealed(value: str) -> str:
+    """Return what stands for a value that must not be shown. Under a key that ends with this process: a digest without
+    one gives a short password away to whoever reads the report and tries."""
+    return "hmac:" + hmac.new(_KEY, value.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
+
+
+_KEY = os.urandom(32)
+
+
 def digest(value: str) -> str:
-    """Return what stands for a value that must not be shown."""
+    """Return what stands for a value that is too long to be shown."""
     return "sha256:" + hashlib.sha256(value.encode()).hexdigest()[:16]

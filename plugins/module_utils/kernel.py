@@ -6,6 +6,7 @@ Of privileges only more than planned is a difference: a program may always give 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ RESTART = "restart"
 LIMITS = ("cgroup_memory", "cgroup_memory_swap", "cgroup_cpus", "cgroup_cpu_shares", "cgroup_pids")
 _CAPS = ("CapAdd", "CapDrop")
 _NO_NEW = {"no-new-privileges:true"}
-_PAGE = 4096
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _HUNDREDTH = 0.011  # systemd keeps a quota in steps of 1 % of a processor (runc, libcontainer/cgroups/systemd)
 
 # What a container has without a word (moby daemon/pkg/oci/caps/defaults.go), the same in engines 25 to 29.
@@ -84,9 +85,11 @@ def _limits(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[s
 
 
 def _same(facet: str, wanted: Any, actual: Any) -> bool:
-    if facet == "cgroup_cpus":
-        return bool(wanted) == bool(actual) and abs(wanted - actual) < _HUNDREDTH
-    return bool(wanted // _PAGE == actual // _PAGE) if facet.startswith("cgroup_memory") else bool(wanted == actual)
+    """The kernel counts memory in whole pages; of memory and swap each is rounded by itself."""
+    steps = {"cgroup_cpus": _HUNDREDTH, "cgroup_memory": _PAGE, "cgroup_memory_swap": 2 * _PAGE}
+    if facet not in steps:
+        return bool(wanted == actual)
+    return bool(wanted) == bool(actual) and abs(wanted - actual) < steps[facet]
 
 
 def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tuple[str, Any, Any, str]]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .quantities import address
+
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
@@ -115,7 +117,7 @@ class Observed:
     def networks(self) -> dict[str, dict[str, Any]]:
         found = {}
         for name, options in (self.inspect["NetworkSettings"].get("Networks") or {}).items():
-            fixed = [(options.get("IPAMConfig") or {}).get(key) for key in ("IPv4Address", "IPv6Address")]
+            fixed = [address((options.get("IPAMConfig") or {}).get(key)) for key in ("IPv4Address", "IPv6Address")]
             found[name] = {"aliases": set(options.get("Aliases") or []), "address": " ".join(filter(None, fixed))}
         return found
 

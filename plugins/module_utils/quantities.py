@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -23,6 +24,16 @@ def size(value: Any) -> int:
     if match is None:
         raise ValueError(f"not a size: {value!r}")
     return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def address(value: Any) -> str:
+    """Return an IP address or a network in its canonical form: an engine need not write back what it was given, such as
+    ``FD00:0::1``. What is neither stays as it is."""
+    text = str(value or "")
+    try:
+        return str(ipaddress.ip_network(text, strict=False) if "/" in text else ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 def seconds(value: Any) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import (
     atomic,
+    capacity,
     cgroups,
     compare,
     compare_networks,
@@ -144,6 +145,7 @@ def look(
     wanted = desired.services(project, model, images, engine)
     there = observed.by_service(view.containers_of(project))
     networks = compare_networks.ours(model, project, view.networks)
+    neighbours = {str(plan.get("project", name)) for name, plan in capacity.recorded_plans(paths.root).items()}
     ends = desired.one_shots(model)
     planned, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
     before = atomic.read_json(paths.plan, {}).get("services") or {}
@@ -154,7 +156,7 @@ def look(
     }
     wanted, waits = waiting.hold(wanted, there, planned, peaks, seconds)
     found = [
-        *compare_networks.compare_networks(stack, project, model, view.networks, view.containers),
+        *compare_networks.compare_networks(stack, project, model, view.networks, view.containers, neighbours),
         *compare_networks.compare_guests(stack, project, view.containers),
         *compare_volumes.compare_volumes(stack, project, model, view.volumes, there),
         *compare.compare(stack, wanted, there, ends),

@@ -135,3 +135,27 @@ def test_who_shares_the_namespaces_of_a_service_is_told_and_left_to_a_person(key
     assert [(one.name, one.facet, one.actual, one.action) for one in found] == [("db", "members", ["evil"], "none")]
     assert "docker stop evil" in str(found[0].reason)
     assert actions.decide(found, {}, {}) == {}
+
+
+def test_a_service_of_another_stack_of_ours_is_that_stack_s_to_judge() -> None:
+    """It may join our network as an external one of its own."""
+    other = stranger(**{PROJECT: "other", "com.docker.compose.service": "proxy"})
+    found = compare_networks("stk", "stk", RECORDED["model"], RECORDED["networks"], [*CONTAINERS, other], {"other"})
+    assert found == []
+    forged = stranger(**{PROJECT: "other"})
+    found = compare_networks("stk", "stk", RECORDED["model"], RECORDED["networks"], [*CONTAINERS, forged], {"other"})
+    assert [one.facet for one in found] == ["members"]
+
+
+def test_what_compose_run_left_on_a_network_of_before_is_no_reason_to_make_it_anew() -> None:
+    left = stranger(**{PROJECT: "stk", "com.docker.compose.service": "db", "com.docker.compose.oneoff": "True"})
+    ends = copy.deepcopy(left["NetworkSettings"])
+    ends["Networks"]["stk_data"]["NetworkID"] = "of before"
+    assert look(containers=[*CONTAINERS, {**left, "NetworkSettings": ends}]) == []
+
+
+def test_a_subnet_in_another_spelling_is_the_same() -> None:
+    model = {"networks": {"edge": {"name": "app_edge", "ipam": {"config": [{"subnet": "FD00:0::/64"}]}}}}
+    labels = {"Labels": {PROJECT: "app"}, "Id": "1"}
+    live = {"Name": "app_edge", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}, **labels}
+    assert compare_networks("app", "app", model, [live], []) == []

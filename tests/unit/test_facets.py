@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,3 +95,70 @@ def test_a_planned_hardware_address_and_both_fixed_addresses() -> None:
     assert (planned["app_edge"]["address"], actual["app_edge"]["address"]) == ("10.1.2.3 fd00::3", "10.1.2.3")
     ends["app_edge"]["MacAddress"] = "02:42:ac:11:00:03"
     assert len(set(map(str, table["mac_address"].read(wanted, live)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("FD00:0::1", "fd00::1"),
+        ("fd00:0:0::/64", "fd00::/64"),
+        ("172.28.1.1/16", "172.28.0.0/16"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("host-gateway", "host-gateway"),
+        ("ns/a", "ns/a"),
+        (None, ""),
+    ],
+)
+def test_addresses_in_another_spelling_are_the_same(given: str | None, canonical: str) -> None:
+    assert quantities.address(given) == canonical
+
+
+def test_what_an_engine_writes_back_in_its_own_spelling_is_no_difference() -> None:
+    service = {
+        "ports": [{"host_ip": "FD00:0::1", "target": 80, "published": "80"}],
+        "extra_hosts": {"db": "FD00:0::2"},
+        "dns": ["FD00:0::3"],
+        "networks": {"edge": {"mac_address": "02-42-AC-11-00-02", "ipv6_address": "FD00:0::4"}},
+    }
+    end = {"MacAddress": "02:42:ac:11:00:02", "Aliases": ["web"], "IPAMConfig": {"IPv6Address": "fd00::4"}}
+    host = {
+        "PortBindings": {"80/tcp": [{"HostIp": "fd00::1", "HostPort": "80"}]},
+        "ExtraHosts": ["db:fd00::2"],
+        "Dns": ["fd00::3"],
+    }
+    live = observed.Observed({"NetworkSettings": {"Networks": {"app_edge": end}}, "HostConfig": host})
+    wanted = desired.Desired("app", "web", service, {})
+    for name in ("ports", "extra_hosts", "dns", "networks", "mac_address"):
+        ours, theirs = next(one for one in facets.FACETS if one.name == name).read(wanted, live)
+        assert ours == theirs, name
+        assert ours, name
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "host", "info"),
+    [
+        ("swappiness", {"mem_swappiness": 0}, {"MemorySwappiness": None}, {"CgroupVersion": "2"}),
+        ("oom_kill_disable", {"oom_kill_disable": True}, {"OomKillDisable": None}, {"OomKillDisable": False}),
+    ],
+)
+def test_what_the_kernel_cannot_do_and_the_engine_forgot_is_no_difference(
+    name: str, service: dict[str, Any], host: dict[str, Any], info: dict[str, Any]
+) -> None:
+    """A new container would not have it either, so it would be made anew by every run."""
+    facet = next(one for one in facets.FACETS if one.name == name)
+    live = observed.Observed({"HostConfig": host})
+    ours, theirs = facet.read(desired.Desired("app", "web", service, {}, {}, desired.Engine.of(info, {})), live)
+    assert ours == theirs
+    ours, theirs = facet.read(desired.Desired("app", "web", service, {}, {}, desired.Engine.of({}, {})), live)
+    assert ours != theirs
+
+
+def test_of_an_environment_only_what_differs_is_told_and_nobody_can_try_values_against_it() -> None:
+    facet = next(one for one in facets.FACETS if one.name == "environment")
+    wanted = desired.Desired("app", "web", {"environment": {"SAME": "1", "PASSWORD": "1234", "GONE": "x"}}, {})
+    live = observed.Observed({"Config": {"Env": ["SAME=1", "PASSWORD=4321"]}, "HostConfig": {}})
+    ours, theirs = facet.read(wanted, live)
+    assert (set(ours), set(theirs)) == ({"PASSWORD", "GONE"}, {"PASSWORD"})
+    assert facet.read(wanted, live) == (ours, theirs)
+    plain = {hashlib.sha256(f"{number:04}".encode()).hexdigest()[:16] for number in range(10000)}
+    assert not {value.partition(":")[2] for value in (*ours.values(), *theirs.values())} & plain

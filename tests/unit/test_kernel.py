@@ -215,3 +215,23 @@ def test_what_the_kernel_cannot_take_away_is_less_than_what_was_ever_used(tmp_pa
 @pytest.mark.parametrize(("shares", "weights"), [(1024, {39, 100}), (2, {1}), (262144, {10000}), (4096, {157, 303})])
 def test_weights_of_both_formulas_of_runc(shares: int, weights: set[int]) -> None:
     assert cgroups.weights(shares) == weights
+
+
+@pytest.mark.parametrize(("memory", "total"), [(100_003_000, 200_006_000), (100_002_500, 300_000_100)])
+def test_pages_that_are_rounded_are_no_difference(tmp_path: Path, memory: int, total: int) -> None:
+    """The kernel cuts each figure to whole pages by itself, so that their sum may be a page less."""
+    root = host(tmp_path, 2)
+    page = kernel._PAGE
+    (tmp_path / "sys/fs/cgroup/x/memory.max").write_text(f"{memory // page * page}\n")
+    (tmp_path / "sys/fs/cgroup/x/memory.swap.max").write_text(f"{(total - memory) // page * page}\n")
+    limits = {"mem_limit": str(memory), "memswap_limit": str(total)}
+    assert look(root, limits, {"Memory": memory, "MemorySwap": total}) == []
+    (tmp_path / "sys/fs/cgroup/x/memory.swap.max").write_text(f"{(total - memory) // page * page + 4 * page}\n")
+    assert [one.facet for one in look(root, limits, {"Memory": memory, "MemorySwap": total})] == ["cgroup_memory_swap"]
+
+
+def test_a_hierarchy_of_somebody_s_own_beside_version_2_hides_no_figure(tmp_path: Path) -> None:
+    root = host(tmp_path, 2)
+    (tmp_path / f"proc/{PID}/cgroup").write_text("1:name=openrc:/docker\n0::/x\n")
+    (tmp_path / "sys/fs/cgroup/x/pids.max").write_text("9999\n")
+    assert [one.facet for one in look(root)] == ["cgroup_pids"]
