@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from . import atomic, audit, host_act, host_facts, host_firewall, host_items, host_live, host_rules, lock, policy
+from . import (
+    atomic,
+    audit,
+    host_act,
+    host_facts,
+    host_firewall,
+    host_items,
+    host_live,
+    host_rollback,
+    host_rules,
+    lock,
+    policy,
+)
 from .compare import Difference
 from .errors import BattenError
 from .host_facts import Facts
@@ -188,7 +200,8 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     if options.firewall:
         kept["rules"] = rules(options, facts).to_json()
     listed = {**kept, "items": [one.to_json() for one in wanted]}
-    if check or not (found or any(record.get(key) != value for key, value in listed.items())):
+    known = all(record.get(key) == value for key, value in listed.items())
+    if check or (known and not found and not record.get("armed")):
         return outcome
     actor = host_act.Actor(wanted, live, facts.debian, root)
     armed = actor.run(gone, record, kept, options.firewall_confirm_seconds)
@@ -206,18 +219,30 @@ def held(root: str = "/", brief: bool = False) -> AbstractContextManager[None]:
 
 
 def again(root: str = "/") -> tuple[Difference, ...]:
-    """Make this host once more what the last run left; return what was not so. Nothing that :func:`run` did not load
-    before is loaded, so nothing waits to be confirmed. Raises BattenError."""
+    """Make this host once more what the last run left; return what was not so. Rules that nobody confirmed are not
+    loaded: they may have been taken back because they let nobody in. Raises BattenError."""
     with held(root):
         record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
         wanted = host_items.from_json(record.get("items", ()))
         live, _told = spared(wanted, host_live.read(wanted, root), record.get("drift", ()))
+        if record.get("armed"):
+            live = {**live, **{one.key: one.value for one in wanted if one.facet == "firewall"}}
         found = tuple(one for one in host_items.compare(wanted, live) if one.action != "none")
         if found:
             kept = {key: value for key, value in record.items() if key not in ("items", "before")}
             host_act.Actor(wanted, live, host_facts.look(root).debian, root).run((), record, kept, 0)
             audit.append(host_live.at("/var/log/batten/audit.jsonl", root), map(audited, found))
     return found
+
+
+def confirm(digest: str, root: str = "/") -> None:
+    """Keep the rules that wait to be confirmed. Raises BattenError when they were taken back already."""
+    with held(root):
+        host_rollback.confirm(digest, root)
+        path = host_live.at(host_act.RECORD, root)
+        record = atomic.read_json(path, {})
+        if record.pop("armed", None):
+            atomic.write_json(path, record)
 
 
 def remove(check: bool, root: str = "/") -> Outcome:
@@ -227,6 +252,7 @@ def remove(check: bool, root: str = "/") -> Outcome:
     outcome = Outcome(tuple(map(_gone, gone)), tuple(diff((), {}, gone, root)), (), ())
     if record and not check:
         with held(root):
+            host_rollback.disarm()
             host_act.take(gone, record.get("before", {}), root)
             host_act.forget(root)
     return outcome
@@ -255,7 +281,7 @@ def audited(one: Difference) -> dict[str, Any]:
         "before": one.actual,
         "after": one.desired,
         "action": one.action,
-        "result": "done",
+        "result": "told" if one.action == "none" else "done",
     }
 
 

@@ -24,7 +24,9 @@ class Actor:
 
     def __init__(self, items: Sequence[Item], live: Live, debian: bool, root: str = "/") -> None:
         self.items, self.live, self.debian, self.root = items, live, debian, root
-        self.table = next((one for one in items if one.kind == "table" and self._differs(one)), None)
+        # A file that is not the rules' is one with them: it is what was confirmed.
+        differs = any(self._differs(one) for one in items if one.kind == "table" or one.name == RULES_FILE)
+        self.table = next((one for one in items if one.kind == "table" and differs), None)
 
     def run(self, gone: Sequence[Item], record: Mapping[str, Any], kept: Mapping[str, Any], seconds: int) -> str:
         """Do all that differs, and record it, with what else is ``kept``.
@@ -48,6 +50,7 @@ class Actor:
             host_live.at(RECORD, self.root),
             {
                 **kept,
+                **({"armed": armed} if armed else {}),
                 "items": [one.to_json() for one in items],
                 "before": {name: value for name, value in before.items() if name in names},
             },

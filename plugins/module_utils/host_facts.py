@@ -99,10 +99,17 @@ def ssh_ports() -> tuple[int, ...]:
     """Return the ports by which people come in: those of sshd, of a socket unit for it, and of this very connection."""
     sshd = engine_host.run(["sshd", "-T"]).stdout
     sockets = engine_host.run(["systemctl", "show", "-P", "Listen", "ssh.socket", "sshd.socket"]).stdout
-    found = {int(port) for port in re.findall(r"^port (\d+)$", sshd, re.MULTILINE)}
-    found |= {int(port) for port in re.findall(r":(\d+) \(Stream\)", sockets)}
-    found |= {port for port in [came_in_by(os.getpid())] if port}
+    found = {*listening(sshd, sockets), *(port for port in [came_in_by(os.getpid())] if port)}
     return tuple(sorted(found or {22}))
+
+
+def listening(sshd: str, sockets: str) -> set[int]:
+    """Return the ports in what ``sshd -T`` and systemctl's ``Listen`` say. Pure.
+
+    A ``ListenAddress`` with a port of its own stands beside ``port``, which is printed all the same (sshd_config(5)).
+    """
+    found = re.findall(r"^(?:port |listenaddress \S*:)(\d+)$", sshd, re.MULTILINE)
+    return {int(port) for port in (*found, *re.findall(r":(\d+) \(Stream\)", sockets))}
 
 
 def came_in_by(pid: int) -> int | None:

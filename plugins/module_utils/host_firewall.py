@@ -107,11 +107,7 @@ def _sets(rules: Rules, ports: Sequence[Port]) -> list[str]:
     for address, protocol, number in ports:
         if address:
             at[ipaddress.ip_address(address).version].append(f"{address} . {protocol} . {number}")
-    sources: dict[int, list[str]] = {4: [], 6: []}
-    for one in rules.allow:
-        for source in one.get("from") or ():
-            network = ipaddress.ip_network(source, strict=False)
-            sources[network.version].append(f"{network} . {one['protocol']} . {one['port']}")
+    sources = {version: _sources(rules.allow, version) for version in (4, 6)}
     return [
         "\t# Protocol and port, as the client sees them: on any address,",
         *_set("anywhere", "inet_proto . inet_service", anywhere),
@@ -122,6 +118,17 @@ def _sets(rules: Rules, ports: Sequence[Port]) -> list[str]:
         *_set("from4", "ipv4_addr . inet_proto . inet_service", sources[4], interval=True),
         *_set("from6", "ipv6_addr . inet_proto . inet_service", sources[6], interval=True),
     ]
+
+
+def _sources(allow: Iterable[Mapping[str, Any]], version: int) -> list[str]:
+    """Return who may come from where: of networks that overlap the larger alone, as nft refuses both in one set."""
+    networks: dict[str, list[Any]] = {}
+    for one in allow:
+        for source in one.get("from") or ():
+            network = ipaddress.ip_network(source, strict=False)
+            if network.version == version:
+                networks.setdefault(f"{one['protocol']} . {one['port']}", []).append(network)
+    return [f"{network} . {port}" for port, all_ in networks.items() for network in ipaddress.collapse_addresses(all_)]
 
 
 def _set(name: str, kind: str, elements: Sequence[str], interval: bool = False) -> list[str]:

@@ -17,10 +17,11 @@ def follow(
     """Open and close what the recorded plans say; return the difference, if there is one.
 
     ``coming`` are plans by stack that are not recorded yet, for ``check``. Nothing happens on a host whose firewall
-    batten does not keep. Nothing waits to be confirmed: no connection to the host itself can be cut by these ports.
+    batten does not keep, or whose new rules nobody confirmed: role host's next run brings these ports, too. Nothing
+    waits to be confirmed: no connection to the host itself can be cut by these ports.
     """
-    path = host_live.at(host_act.RECORD, root)
-    if not atomic.read_json(path, {}).get("rules"):
+    record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+    if not record.get("rules") or record.get("armed"):
         return []
     if check:
         return _follow(root, coming or {}, check)

@@ -20,7 +20,7 @@ def load(text: str, seconds: int, root: str = "/") -> str:
     new, old = host_live.at(_NEW, root), host_live.at(_OLD, root)
     atomic.write(new, text.encode(), 0o600)
     engine_host.must(["nft", "--check", "--file", str(new)], "report this as a defect, with the line that nft names")
-    _disarm()
+    disarm()
     if seconds:
         atomic.write(old, (host_live.text(RULES_FILE, root) or _NONE).encode(), 0o600)
         nft = ["/usr/sbin/nft", "--file", str(old)]
@@ -41,7 +41,7 @@ def load(text: str, seconds: int, root: str = "/") -> str:
 
 def confirm(digest: str, root: str = "/") -> None:
     """Keep the rules that :func:`load` loaded. Raises BattenError when the old ones are back already."""
-    _disarm()
+    disarm()
     there, text = host_live.table(), host_live.text(_NEW, root)
     if there is None or there["digest"] != digest or text is None:
         raise BattenError(
@@ -59,6 +59,7 @@ def _keep(text: str, root: str) -> None:
         host_live.at(path, root).unlink(missing_ok=True)
 
 
-def _disarm() -> None:
+def disarm() -> None:
+    """Have nothing put back any more."""
     engine_host.run(["systemctl", "stop", f"{_ROLLBACK}.timer"])
     engine_host.run(["systemctl", "reset-failed", f"{_ROLLBACK}.service", f"{_ROLLBACK}.timer"])

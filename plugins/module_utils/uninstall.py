@@ -52,7 +52,8 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
         changes.append(f"{path}: removed")
         _delete(path, check)
     # Its ports are closed; what is left of the firewall goes by batten.core.host.
-    changes += [f"{one.name}: open is {', '.join(one.desired) or 'nothing'}" for one in host_ports.follow(paths.root)]
+    closed = host_ports.follow(paths.root, {paths.stack: {}} if check else {}, check)
+    changes += [f"{one.name}: open is {', '.join(one.desired) or 'nothing'}" for one in closed]
     others = [path for path in paths.top.parent.iterdir() if path != paths.top] if paths.top.parent.is_dir() else []
     for program in (paths.library / PROGRAM.name, paths.program_record):
         if program.exists() and not others:

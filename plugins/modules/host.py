@@ -198,7 +198,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import host, host_rollback
+from ansible_collections.batten.core.plugins.module_utils import host
 from ansible_collections.batten.core.plugins.module_utils.errors import reported
 
 ARGUMENTS = {
@@ -254,7 +254,7 @@ def main() -> None:
     state, planned, confirm = options.pop("state"), options.pop("planned"), options.pop("confirm")
     with reported(module.fail_json):
         if confirm:
-            host_rollback.confirm(confirm)
+            host.confirm(confirm)
             module.exit_json(changed=True)
         outcome = (
             host.remove(module.check_mode)

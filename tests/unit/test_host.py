@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import (
     atomic,
+    engine_host,
     host,
+    host_act,
     host_facts,
     host_items,
     host_live,
+    host_ports,
     host_rules,
     host_state,
 )
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.host_facts import Facts
+from ansible_collections.batten.core.plugins.module_utils.host_firewall import Rules
 from ansible_collections.batten.core.plugins.module_utils.host_items import Item
 
 SERVER = Facts(
@@ -343,3 +348,98 @@ def test_what_people_change_on_purpose_is_left_alone_until_its_last_day(
     assert [one.facet for one in host_state.of_host(str(tmp_path))] == ([] if "mode" in done else ["mode"])
     assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
     assert host_state.rules(str(tmp_path)) == record["drift"]
+
+
+@pytest.mark.parametrize(
+    ("sshd", "sockets", "ports"),
+    [
+        ("port 22\naddressfamily any\nlistenaddress 0.0.0.0:22\nlistenaddress [::]:22\n", "", {22}),
+        ("port 22\nlistenaddress 203.0.113.7:2222\nlistenaddress [fd00::1]:2223\n", "", {22, 2222, 2223}),
+        ("", "[::]:2022 (Stream)\n", {2022}),
+        ("permitopen any:80\n", "", set()),
+    ],
+)
+def test_every_port_that_people_come_in_by(sshd: str, sockets: str, ports: set[int]) -> None:
+    assert host_facts.listening(sshd, sockets) == ports
+
+
+RULES = 'table inet batten {\n\tcomment "batten NEW"\n}\n'.replace("NEW", "0123456789abcdef")
+
+
+@pytest.fixture
+def armed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[list[str]]]:
+    """A host whose new rules were loaded, never confirmed, and taken back."""
+    asked: list[list[str]] = []
+
+    def run(words: list[str], *_: object) -> SimpleNamespace:
+        asked.append(words)
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    monkeypatch.setattr(engine_host, "run", run)
+    monkeypatch.setattr(engine_host, "must", run)
+    monkeypatch.setattr(host_live, "table", lambda: None)
+    monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
+    items = [
+        Item("file", "firewall", host.RULES_FILE, RULES),
+        Item("table", "firewall", "nftables", {"digest": "0123456789abcdef"}),
+        Item("mode", "mode", "/etc/docker", "0755"),
+    ]
+    record = {"items": [one.to_json() for one in items], "rules": {}, "open": [], "armed": "0123456789abcdef"}
+    atomic.write_json(tmp_path / "var/lib/batten/host.json", {**record, "rules": Rules().to_json()})
+    (tmp_path / "etc/docker").mkdir(parents=True)
+    (tmp_path / "etc/docker").chmod(0o777)
+    return tmp_path, asked
+
+
+def loaded(asked: list[list[str]]) -> list[list[str]]:
+    return [words for words in asked if words[:2] == ["nft", "--file"]]
+
+
+def test_rules_that_nobody_confirmed_are_loaded_by_no_repair(armed: tuple[Path, list[list[str]]]) -> None:
+    """They may have been taken back because they let nobody in."""
+    root, asked = armed
+    assert [one.facet for one in host.again(str(root))] == ["mode"]
+    assert host_ports.follow(str(root)) == []
+    assert not (root / host.RULES_FILE[1:]).exists()
+    assert loaded(asked) == []
+    assert atomic.read_json(root / "var/lib/batten/host.json", {})["armed"] == "0123456789abcdef"
+    assert "firewall" in {one.facet for one in host_state.of_host(str(root))}
+
+
+def test_confirmed_rules_are_repaired_like_all_else(
+    armed: tuple[Path, list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, asked = armed
+    live = {"digest": "0123456789abcdef", "listing": [], "version": "1"}
+    monkeypatch.setattr(host_live, "table", lambda: live)
+    atomic.write(root / "run/batten/firewall-new.nft", RULES.encode())
+    host.confirm("0123456789abcdef", str(root))
+    assert "armed" not in atomic.read_json(root / "var/lib/batten/host.json", {})
+    assert (root / host.RULES_FILE[1:]).read_text() == RULES
+    monkeypatch.setattr(host_live, "table", lambda: None)
+    assert [one.facet for one in host.again(str(root))] == ["firewall", "mode"]
+    assert len(loaded(asked)) == 1
+
+
+def test_rules_that_are_loaded_and_not_yet_confirmed_are_not_written_for_the_next_boot(
+    armed: tuple[Path, list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run within the minute: what it finds loaded may still be taken back."""
+    root, asked = armed
+    monkeypatch.setattr(host_live, "table", lambda: {"digest": "0123456789abcdef", "listing": [], "version": "1"})
+    items = host_items.from_json(atomic.read_json(root / "var/lib/batten/host.json", {})["items"])[:2]
+    actor = host_act.Actor(items, host_live.read(items, str(root)), True, str(root))
+    assert actor.run((), {}, {}, 60) == "0123456789abcdef"
+    assert not (root / host.RULES_FILE[1:]).exists()
+    assert [words[0] for words in asked if words[0] == "systemd-run"] == ["systemd-run"]
+
+
+def test_the_ports_of_a_stack_that_goes_are_predicted_and_stay_open_until_it_does(tmp_path: Path) -> None:
+    plan = {"services": {"web": {"ports": [{"published": 80, "protocol": "tcp", "address": None}]}}}
+    atomic.write_json(tmp_path / "var/lib/batten/shop/plan.json", plan)
+    items = host.firewall_items(Rules(), host.ports({"shop": plan}, {}))
+    record = {"items": [one.to_json() for one in items], "rules": Rules().to_json(), "open": ["tcp 80"]}
+    atomic.write_json(tmp_path / "var/lib/batten/host.json", record)
+    [found] = host_ports.follow(str(tmp_path), {"shop": {}}, check=True)
+    assert (found.desired, found.actual) == ([], ["tcp 80"])
+    assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record

@@ -118,3 +118,15 @@ def test_what_containers_publish_beyond_the_plans_is_told() -> None:
     ]
     rules = Rules(({"port": 9100, "protocol": "tcp", "from": ["10.0.0.0/8"]},))
     assert closed(rules, [("", "tcp", 443)], containers) == ["old publishes tcp 8080"]
+
+
+def test_of_networks_that_overlap_the_larger_stands_alone() -> None:
+    """nft refuses a set with both."""
+    allow = [
+        {"port": 9100, "protocol": "tcp", "from": ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8", "fd00:1::/32"]},
+        {"port": 9100, "protocol": "tcp", "from": ["10.2.0.0/16"]},
+        {"port": 9101, "protocol": "tcp", "from": ["10.1.0.0/16"]},
+    ]
+    text = render(Rules(allow=tuple(allow)), [])
+    assert "elements = { 10.0.0.0/8 . tcp . 9100, 10.1.0.0/16 . tcp . 9101 }" in text
+    assert "elements = { fd00::/8 . tcp . 9100 }" in text

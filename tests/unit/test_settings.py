@@ -49,6 +49,7 @@ def test_sizes_and_durations_are_parsed() -> None:
     ("name", "value", "says"),
     [
         ("stack_name", "App!", "a Compose project name"),
+        ("stack_name", "host", "a Compose project name"),
         ("stack_target", "aws", "one of selfhosted, digitalocean"),
         ("stack_tls", True, "one of internal, acme, provided"),
         ("stack_build", "controller", "one of host"),

@@ -58,6 +58,10 @@ _ROLE = schema.pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]*", "letters, digits, - and _"
 PATH = schema.pattern(r"/[A-Za-z0-9._/+@-]+", "an absolute path of letters, digits and . _ - + @")
 _VOLUME = schema.pattern(r"/?[A-Za-z0-9][A-Za-z0-9._/+@-]*", "a volume's name, or the absolute path of its mount")
 _NAME = schema.pattern(r"[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _")
+# The host has a lock and a file of metrics beside those of its stacks, by this name.
+_STACK = schema.pattern(
+    r"(?!host$)[a-z0-9][a-z0-9_-]*", "a Compose project name: small letters, digits, - and _; not host"
+)
 _RECIPIENT = schema.pattern(r"age1[02-9ac-hj-np-z]{58}", "an age public key, which age-keygen prints: age1...")
 # The unit that makes backups sees none of these, or a /tmp of its own (timers.py).
 _OUTSIDE = r"(?!/(home|root|tmp|var/tmp|run|usr|etc|boot|efi|dev|proc|sys)(/|$))"
@@ -66,7 +70,7 @@ _BACKUPS = schema.pattern(
 )
 _CALENDAR = schema.pattern(r"[A-Za-z0-9*,./:~ +-]+", "a time as in systemd.time(7), such as daily or 03:30")
 _CHECKS: Mapping[str, schema.Check] = {
-    "stack_name": _NAME,
+    "stack_name": _STACK,
     "stack_base": schema.text,
     "stack_compose_files": schema.list_of(schema.text),
     "stack_definition": schema.text,
