@@ -175,6 +175,8 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
 
     written = release.write(paths, payload)
     written += [str(PROGRAM)] if program.install(check=False) else []
+    # Before the look: a file whose owner changes after a service's start would have that restarted by the next run.
+    owned = host_ours.own(paths, payload, check=False) if options.manage_units else []
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = run.look(model, secrets.digests, secrets.digests)
     _tell(result, seen)
@@ -195,7 +197,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
         result.changed = True
         _audit(run, "failed")
         raise _after_failure(run, failure, good) from failure
-    kept = _keep_up(run, check=False)
+    kept = [*owned, *_keep_up(run, check=False)]
     marked = release.mark_good(paths, payload, actor.survey.images)
     _remember(run)
     image_files.remember(docker, paths, [one for ones in actor.now().values() for one in ones[:1]])

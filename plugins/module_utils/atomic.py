@@ -22,7 +22,7 @@ def make_directory(path: Path, mode: int = 0o755, uid: int = -1, gid: int = -1) 
 
 def write(path: Path, content: bytes, mode: int = 0o644, uid: int = -1, gid: int = -1) -> bool:
     """Write ``content`` durably by rename, only if bytes, mode or owner differ. Returns whether anything changed."""
-    if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+    if holds(path, content):
         return _own(path, mode, uid, gid)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -40,6 +40,11 @@ def write(path: Path, content: bytes, mode: int = 0o644, uid: int = -1, gid: int
         raise
     sync_directory(path.parent)
     return True
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Return whether ``path`` is a file with ``content``, and no link to one, which somebody else may change."""
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
 
 
 def write_json(path: Path, value: Any, mode: int = 0o600) -> bool:
@@ -103,7 +108,7 @@ def tree_differences(path: Path, entries: Mapping[str, bytes]) -> list[str]:
         if path.is_dir()
         else set()
     )
-    same = {name for name in found & set(entries) if (path / name).read_bytes() == entries[name]}
+    same = {name for name in found & set(entries) if holds(path / name, entries[name])}
     return sorted((found | set(entries)) - same)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from . import atomic, host, host_ours, host_state, lock, model_cache, policy, release, secret_facets, survey
@@ -208,7 +210,10 @@ def _add(report: Report, differences: Sequence[Difference], rules: Sequence[poli
 
 
 class _Told:
-    """Makes what goes wrong in its block one of the report's errors, and goes on after it."""
+    """Makes what goes wrong in its block one of the report's errors, and goes on after it.
+
+    Of a defect of ours only its kind and place are told: its words may hold a value.
+    """
 
     def __init__(self, report: Report, where: str) -> None:
         self._report, self._where = report, where
@@ -216,12 +221,16 @@ class _Told:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+    def __exit__(self, _kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
         if isinstance(error, BattenError):
             told = {"where": error.where or self._where, "what": error.what, "fix": error.fix}
         elif isinstance(error, OSError):
             fix = "run it as root" if isinstance(error, PermissionError) else "see that the disk is whole: dmesg; df -h"
             told = {"where": self._where, "what": str(error), "fix": fix}
+        elif isinstance(error, Exception):
+            last = traceback.extract_tb(trace)[-1]
+            what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+            told = {"where": self._where, "what": what, "fix": "report this as a defect; the rest of the report holds"}
         else:
             return False
         self._report.errors.append(told)

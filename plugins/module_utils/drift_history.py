@@ -17,6 +17,7 @@ from .observed import timestamp
 from .paths import HostPaths
 
 MOST_LINES = 2000
+MOST_ROWS = 200  # of one line: a host where everything differs is told by the count
 _NAMES = ("stack", "scope", "name", "facet")
 _SHOWN = 5  # rows that the journal's line names
 
@@ -37,8 +38,8 @@ def record(paths: HostPaths, report: Report) -> None:
 
 def line(report: Report) -> dict[str, Any]:
     """Return the line of the history that stands for a report: what differed, without the values."""
-    rows = [{key: row[key] for key in _NAMES} for row in report.drift]
-    return {"at": report.at, "drift": len(rows), "errors": len(report.errors), "rows": rows}
+    rows = [{key: row[key] for key in _NAMES} for row in report.drift[:MOST_ROWS]]
+    return {"at": report.at, "drift": len(report.drift), "errors": len(report.errors), "rows": rows}
 
 
 def outcome(line: Mapping[str, Any]) -> Any:
@@ -83,7 +84,7 @@ def metrics(report: Report) -> str:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the history, without lines that are none (a disk that was full)."""
     found = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
         except ValueError:

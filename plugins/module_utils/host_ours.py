@@ -18,6 +18,7 @@ from typing import Any
 
 from . import atomic, release, units
 from .compare import Difference
+from .errors import BattenError
 from .observed import by_service
 from .paths import PROGRAM, StackPaths
 
@@ -76,7 +77,7 @@ def of_host(root: str, program: str, live: Live, known: Iterable[str]) -> list[D
         *_texts(paths, None, shared),
         *_of_nobody(paths, known),
     ]
-    if shared:
+    if shared and live:
         found += compare_unit(paths, None, units.DRIFT_TIMER, live.get(units.DRIFT_TIMER, {}), shared)
     return found
 
@@ -173,11 +174,24 @@ def own(paths: StackPaths, payload: Mapping[str, Any], check: bool) -> list[str]
         changes.append(f"{one.name}: {one.facet} {one.desired}")
         if check:
             continue
-        if one.facet == OWNER:
-            os.chown(one.name, 0, 0)
-        else:
-            os.chmod(one.name, int(str(one.desired), 8))
+        _set(one.name, None if one.facet == OWNER else int(str(one.desired), 8))
     return changes
+
+
+def _set(path: str, mode: int | None) -> None:
+    """Give a file or directory a mode, or root as its owner where that is None. Not through a link: whose directory it
+    is in may put one to any file there after it was looked at."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if mode is None:
+            os.fchown(handle, 0, 0)
+        else:
+            os.fchmod(handle, mode)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(handle)
 
 
 # Units
@@ -204,18 +218,22 @@ def watched(paths: StackPaths, plan: Mapping[str, Any]) -> list[str]:
 
 
 def systemd(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return what systemd says of each unit, by name (systemctl(1), show)."""
+    """Return what systemd says of each unit, by name (systemctl(1), show). Raises BattenError where it says nothing."""
     words = ["systemctl", "show", f"--property={_PROPERTIES}", *sorted(set(names))]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
     blocks = done.stdout.strip().split("\n\n")
     found = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks)
     return {one.get("Id", ""): one for one in found}
 
 
 def _units(paths: StackPaths, plan: Mapping[str, Any], live: Live) -> list[Difference]:
-    """Unit files whose text is not ours, and units that systemd does not have as they are meant."""
+    """Unit files whose text is not ours, and units that systemd does not have as they are meant, if it told of any."""
     files = units.files(paths, plan)
     found = _texts(paths, paths.stack, files)
+    if not live:
+        return found
     for unit in units.instances(paths, plan):
         found += compare_unit(paths, paths.stack, unit, live.get(unit, {}), files)
     return [*found, *_order(paths, live)]

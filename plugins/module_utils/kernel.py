@@ -24,6 +24,7 @@ LIMITS = ("cgroup_memory", "cgroup_memory_swap", "cgroup_cpus", "cgroup_cpu_shar
 _CAPS = ("CapAdd", "CapDrop")
 _NO_NEW = {"no-new-privileges:true"}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_COMPLAINS = "its profile only complains, for a new container too; load it to enforce: aa-enforce(8), or reboot"
 _HUNDREDTH = 0.011  # systemd keeps a quota in steps of 1 % of a processor (runc, libcontainer/cgroups/systemd)
 
 # What a container has without a word (moby daemon/pkg/oci/caps/defaults.go), the same in engines 25 to 29.
@@ -47,8 +48,8 @@ def compare_service(stack: str, desired: Desired, observed: Observed, root: str 
         return []
     found = [*_limits(desired, observed, root), *_privileges(desired, observed, root)]
     return [
-        Difference(stack, "service", desired.name, facet, wanted, actual, action)
-        for facet, wanted, actual, action in found
+        Difference(stack, "service", desired.name, *one, reason=_COMPLAINS if one[3] == "none" else None)
+        for one in found
     ]
 
 
@@ -122,7 +123,7 @@ def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tup
         wanted = apparmor_profile(desired)
         actual = (_read(root, f"{pid}/attr/apparmor/current") or _read(root, f"{pid}/attr/current")).strip(" \n\0")
         if wanted != "unconfined" and actual and actual not in (wanted, f"{wanted} (enforce)"):
-            yield "apparmor_live", wanted, actual, RECREATE
+            yield "apparmor_live", wanted, actual, "none" if actual.startswith(f"{wanted} (") else RECREATE
 
 
 def _options(listed: Any) -> set[str]:

@@ -80,7 +80,7 @@ def differences(paths: StackPaths, payload: Payload) -> list[str]:
     ]
     for name, content in sorted(base_files(payload).items()):
         path = paths.base / name
-        if not path.is_file() or path.read_bytes() != content:
+        if not atomic.holds(path, content):
             found.append(str(path))
     return found
 

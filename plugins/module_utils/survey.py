@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -308,4 +309,9 @@ def _sees(pid: int, source: Path, target: str) -> bool:
 
 def _changed_at(source: Path) -> float:
     """Return when anything in ``source`` changed last, in seconds since the epoch, by ctime: no tool sets that back."""
-    return max(path.lstat().st_ctime for path in (source, *source.rglob("*")))
+    times = [0.0]
+    below = (os.path.join(top, name) for top, names, files in os.walk(source) for name in (*names, *files))
+    for path in (str(source), *below):
+        with suppress(FileNotFoundError):  # an editor's, say
+            times.append(os.lstat(path).st_ctime)
+    return max(times)

@@ -83,7 +83,9 @@ IOSchedulingClass=idle
 # It looks into containers (ptrace), and reads the firewall's and audit's rules (net_admin, audit_control).
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_SYS_PTRACE CAP_NET_ADMIN CAP_AUDIT_CONTROL
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
-{_LIMITS}{SANDBOX}"""
+{_LIMITS}{SANDBOX}# Instead of the above: a volume's directory below /home would seem gone, and root's own Compose.
+ProtectHome=read-only
+"""
 """One for a host, and no template: it looks at all stacks at once. It repairs nothing."""
 
 

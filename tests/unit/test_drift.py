@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -210,3 +211,20 @@ def test_composes_merge_is_kept_until_the_release_or_the_file_changes(
     monkeypatch.setattr(model_cache, "compose_program", lambda: [["/usr/lib/x", 1, 2]])
     model_cache.merged(paths, payload("shop", reserve=1))
     assert compose.calls == 4
+
+
+def test_a_defect_in_one_look_hides_nothing_else_and_tells_no_value(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(view: View, paths: StackPaths, *_: Any) -> Any:
+        if paths.stack == "shop":
+            raise ValueError("invalid literal for int(): 'hunter2'")
+        return found(view, paths, *_)
+
+    found = drift.survey.look
+    monkeypatch.setattr(drift.survey, "look", broken)
+    report = look(host)
+    assert stacks(report) == ["infisical"]
+    assert [one["where"] for one in report.errors] == ["stack shop"]
+    assert report.errors[0]["what"].startswith("ValueError in test_drift.py, line ")
+    assert "hunter2" not in json.dumps(report.to_json())

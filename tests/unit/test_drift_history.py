@@ -98,3 +98,15 @@ def test_two_lines_in_a_row_never_say_the_same(tmp_path_factory: pytest.TempPath
         drift_history.record(paths, report(row(name), at=number))
     found = [line["rows"][0]["name"] for line in history(paths)] if names else []
     assert found == [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+
+
+def test_a_history_stays_small_and_readable_whatever_is_in_it(
+    paths: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_history, "MOST_ROWS", 2)
+    drift_history.record(paths, report(row("a"), row("b"), row("c")))
+    assert (history(paths)[0]["drift"], len(history(paths)[0]["rows"])) == (3, 2)
+    with paths.history.open("ab") as stream:
+        stream.write(b"\xff\xfe\n")
+    drift_history.record(paths, report(at=1))
+    assert [line["drift"] for line in history(paths)] == [3, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import atomic, host_ours, program, release, units
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 PLAN: dict[str, Any] = {"name": "shop", "requires_mounts_for": [], "services": {}, "sync_seconds": 300}
@@ -173,7 +175,30 @@ def test_owners_and_modes_are_put_right(paths: StackPaths, monkeypatch: pytest.M
     assert looked(paths) == []
     given: list[object] = []
     monkeypatch.setattr(host_ours, "_ROOT", "4321:4321")
-    monkeypatch.setattr(os, "chown", lambda *words: given.append(words))
-    assert (str(paths.plan), 0, 0) not in given
+    monkeypatch.setattr(host_ours, "_set", lambda *words: given.append(words))
     host_ours.own(paths, PAYLOAD, check=False)
-    assert (str(paths.plan), 0, 0) in given
+    assert (str(paths.plan), None) in given
+
+
+def test_an_owner_or_a_mode_is_never_given_through_a_link(tmp_path: Path) -> None:
+    """Who may write where it lies could put one there after the look, and have any file of the host's given away."""
+    target, link = tmp_path / "shadow", tmp_path / "link"
+    target.write_text("")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    for mode in (0o644, None):
+        with pytest.raises(OSError, match="symbolic link"):
+            host_ours._set(str(link), mode)
+    assert target.stat().st_mode & 0o777 == 0o600
+    host_ours._set(str(target), 0o640)
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_systemd_that_does_not_answer_is_an_error_and_not_a_row_for_each_unit(
+    paths: StackPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "Failed to connect to bus\n")
+    monkeypatch.setattr(host_ours.subprocess, "run", lambda *_words, **_more: failed)
+    with pytest.raises(BattenError, match="Failed to connect to bus"):
+        host_ours.systemd(["docker.service"])
+    assert [one for one in host_ours.of_stack(paths, PAYLOAD, None, {}) if one.facet in ("unit", "timer")] == []

@@ -122,3 +122,10 @@ def test_starting_loads_no_module_that_another_verb_needs(installed: Path) -> No
         [OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, check=True, capture_output=True, text=True
     )
     assert not any(name in done.stdout for name in ("docker_api", "credentials", "boot", "survey"))
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    program._say("caf\udce9 é")
+    assert written.getvalue().decode() == "caf\\udce9 é\n"

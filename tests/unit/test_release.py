@@ -105,3 +105,18 @@ def test_a_file_outside_the_stack_is_refused(paths: StackPaths, name: str) -> No
 
 def test_the_env_file_holds_any_value_literally() -> None:
     assert release.environment(payload()) == 'DOMAIN="a\\"b\\$c\\\\d"\n'
+
+
+def test_a_link_to_the_same_content_is_another_file(paths: StackPaths) -> None:
+    """Whoever owns what it leads to changes what the container reads; one that leads nowhere is no error."""
+    release.write(paths, payload())
+    places = [release.directory(paths, payload()) / "compose.yaml", paths.base / "init" / "x.sql"]
+    for place in places:
+        shutil.copy(place, place.parent.parent / "elsewhere")
+        place.unlink()
+        place.symlink_to(place.parent.parent / "elsewhere")
+        assert release.differences(paths, payload()) == [str(place)]
+        (place.parent.parent / "elsewhere").unlink()
+        assert release.differences(paths, payload()) == [str(place)]
+        assert release.write(paths, payload()) == [str(place)]
+    assert release.differences(paths, payload()) == []
