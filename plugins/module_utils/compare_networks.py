@@ -22,8 +22,9 @@ def ours(model: Mapping[str, Any], project: str, networks: Iterable[Network]) ->
 
 
 def foreign(network: Network, project: str, containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the containers on a network, also stopped ones, that are no service of ``project``."""
-    return [one for one in containers if _is_on(one, network) and not _is_service(one, project)]
+    """Return the containers on a network, also stopped ones, that are no service of ``project``; what ``docker compose
+    run`` started is none either."""
+    return [one for one in containers if _is_on(one, network) and not _lasts(one, project)]
 
 
 def compare_networks(
@@ -51,7 +52,7 @@ def compare_networks(
             strangers = sorted(
                 str(one["Name"]).lstrip("/")
                 for one in foreign(network, project, containers)
-                if not any(_is_service(one, other) for other in neighbours)
+                if not any(_is_service(one, other) for other in (project, *neighbours))
             )
             pairs += [(MEMBERS, [], strangers)] if strangers else []
         found += [_difference(stack, name, *pair, network) for pair in pairs if pair[1] != pair[2]]
@@ -86,6 +87,10 @@ def _is_service(container: Mapping[str, Any], project: str) -> bool:
     return _labels(container["Config"]).get(_PROJECT) == project and bool(_service(container))
 
 
+def _lasts(container: Mapping[str, Any], project: str) -> bool:
+    return _is_service(container, project) and _labels(container["Config"]).get(_ONE_OFF, "False") != "True"
+
+
 def _difference(stack: str, name: str, facet: str, desired: Any, actual: Any, network: Network | None) -> Difference:
     if facet == MEMBERS:
         return Difference(stack, "network", name, facet, desired, actual, "update")
@@ -114,8 +119,7 @@ def _identity(network: Network, project: str, containers: Iterable[Mapping[str, 
     for one in containers:
         end = _ends(one).get(network["Name"]) or {}
         # What `docker compose run` left keeps the network of its time, and nothing makes it anew.
-        lasts = _is_service(one, project) and _labels(one["Config"]).get(_ONE_OFF, "False") != "True"
-        if lasts and end.get("NetworkID") not in ("", None, network["Id"]):
+        if _lasts(one, project) and end.get("NetworkID") not in ("", None, network["Id"]):
             return [(PRESENCE, "the one that its services joined", "another of the same name")]
     return []
 

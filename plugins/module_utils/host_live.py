@@ -110,9 +110,13 @@ def _packages(names: list[str], _root: str) -> dict[str, Any]:
 
 
 def units(names: list[str], _root: str = "/") -> dict[str, Any]:
-    """Return ``enabled, active`` in systemctl's words; ``masked``, ``missing`` alone."""
+    """Return ``enabled, active`` in systemctl's words; ``masked``, ``missing`` alone. Raises BattenError where systemd
+    does not answer."""
     words = ["systemctl", "show", "-p", "LoadState,UnitFileState,ActiveState", "--", *names]
-    blocks = engine_host.run(words).stdout.strip("\n").split("\n\n")
+    done = engine_host.run(words)
+    if done.returncode:
+        raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
+    blocks = done.stdout.strip("\n").split("\n\n")
     shown = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
     shown += [{}] * (len(names) - len(shown))
     return {name: _unit(block) for name, block in zip(names, shown)}

@@ -25,6 +25,8 @@ _CAPS = ("CapAdd", "CapDrop")
 _NO_NEW = {"no-new-privileges:true"}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _COMPLAINS = "its profile only complains, for a new container too; load it to enforce: aa-enforce(8), or reboot"
+# Of others, such as kata, gVisor and sysbox, the first process is a machine's, or of a user namespace with all rights.
+_RUNTIMES = ("runc", "io.containerd.runc.v2", "crun", "nvidia")
 _HUNDREDTH = 0.011  # systemd keeps a quota in steps of 1 % of a processor (runc, libcontainer/cgroups/systemd)
 
 # What a container has without a word (moby daemon/pkg/oci/caps/defaults.go), the same in engines 25 to 29.
@@ -105,6 +107,8 @@ def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tup
                 yield "oom_score_adj_live", score, int(live), UPDATE
                 break
     status = _status(_read(root, f"{pid}/status"))
+    if str(service.get("runtime") or desired.engine.runtime) not in _RUNTIMES:
+        return
     if not status or service.get("privileged") or host.get("Privileged"):
         return
     allowed, granted = _allowed(service.get("cap_add"), service.get("cap_drop")), _allowed(*map(host.get, _CAPS))

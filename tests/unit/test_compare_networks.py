@@ -159,3 +159,11 @@ def test_a_subnet_in_another_spelling_is_the_same() -> None:
     labels = {"Labels": {PROJECT: "app"}, "Id": "1"}
     live = {"Name": "app_edge", "Driver": "bridge", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}, **labels}
     assert compare_networks("app", "app", model, [live], []) == []
+
+
+def test_what_compose_run_started_lets_go_of_a_network_that_is_made_anew_and_is_else_left_alone() -> None:
+    """The engine removes no network that something is on, and by then its services are gone."""
+    once = stranger(**{PROJECT: "stk", "com.docker.compose.service": "db", "com.docker.compose.oneoff": "True"})
+    assert look(containers=[*CONTAINERS, once]) == []
+    data = next(one for one in RECORDED["networks"] if one["Name"] == "stk_data")
+    assert [one["Id"] for one in foreign(data, "stk", [*CONTAINERS, once])] == ["evil"]

@@ -443,3 +443,11 @@ def test_the_ports_of_a_stack_that_goes_are_predicted_and_stay_open_until_it_doe
     [found] = host_ports.follow(str(tmp_path), {"shop": {}}, check=True)
     assert (found.desired, found.actual) == ([], ["tcp 80"])
     assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
+
+
+def test_a_systemd_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a host without units: a run would install a second keeper of the clock."""
+    failed = SimpleNamespace(returncode=1, stdout="", stderr="Failed to connect to bus\n")
+    monkeypatch.setattr(engine_host, "run", lambda *_: failed)
+    with pytest.raises(BattenError, match="Failed to connect to bus"):
+        host_live.units(["auditd.service"])

@@ -235,3 +235,10 @@ def test_a_hierarchy_of_somebody_s_own_beside_version_2_hides_no_figure(tmp_path
     (tmp_path / f"proc/{PID}/cgroup").write_text("1:name=openrc:/docker\n0::/x\n")
     (tmp_path / "sys/fs/cgroup/x/pids.max").write_text("9999\n")
     assert [one.facet for one in look(root)] == ["cgroup_pids"]
+
+
+@pytest.mark.parametrize(("runtime", "told"), [("runc", 1), ("nvidia", 1), ("kata", 0), ("runsc", 0)])
+def test_a_runtime_that_starts_a_machine_has_its_own_rights(tmp_path: Path, runtime: str, told: int) -> None:
+    root = host(tmp_path, 1)
+    (tmp_path / f"proc/{PID}/status").write_text(STATUS.replace("0400", "0401"))
+    assert len(look(root, {"runtime": runtime})) == told
