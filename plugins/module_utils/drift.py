@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -228,8 +229,9 @@ class _Told:
             fix = "run it as root" if isinstance(error, PermissionError) else "see that the disk is whole: dmesg; df -h"
             told = {"where": self._where, "what": str(error), "fix": fix}
         elif isinstance(error, Exception):
-            last = traceback.extract_tb(trace)[-1]
-            what = f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
+            frames = traceback.extract_tb(trace)
+            last = [one for one in frames if os.path.dirname(one.filename) == os.path.dirname(__file__)][-1]
+            what = f"{type(error).__name__} in {os.path.basename(last.filename)}, line {last.lineno}"
             told = {"where": self._where, "what": what, "fix": "report this as a defect; the rest of the report holds"}
         else:
             return False

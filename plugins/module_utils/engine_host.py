@@ -60,7 +60,7 @@ class Observed:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command without a shell and return it finished, whatever its exit status."""
+    """Run a command without a shell and return it finished, whatever its exit status. Its words are English."""
     try:
         return subprocess.run(
             list(command),
@@ -68,7 +68,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
             capture_output=True,
             text=True,
             errors="replace",
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
             check=False,
         )
     except FileNotFoundError as error:

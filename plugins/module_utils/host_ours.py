@@ -220,7 +220,7 @@ def watched(paths: StackPaths, plan: Mapping[str, Any]) -> list[str]:
 def systemd(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return what systemd says of each unit, by name (systemctl(1), show). Raises BattenError where it says nothing."""
     words = ["systemctl", "show", f"--property={_PROPERTIES}", *sorted(set(names))]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
     blocks = done.stdout.strip().split("\n\n")

@@ -32,7 +32,7 @@ class Mount:
 def find(path: Path, mountinfo: str) -> Mount | None:
     """Return the topmost mount at exactly ``path``. Format: proc_pid_mountinfo(5); later lines lie on earlier ones."""
     found = None
-    for line in mountinfo.splitlines():
+    for line in filter(None, mountinfo.split("\n")):  # not splitlines(): a name may hold what that splits at, too
         place, _, rest = line.partition(" - ")
         if place.split(" ")[4].encode().decode("unicode_escape") == str(path):
             filesystem, _, options = rest.split(" ", 2)
@@ -42,7 +42,7 @@ def find(path: Path, mountinfo: str) -> Mount | None:
 
 def mounted(path: Path) -> Mount | None:
     """Return what is mounted at ``path`` now."""
-    return find(path, _MOUNTINFO.read_text())
+    return find(path, _MOUNTINFO.read_text(errors="replace"))
 
 
 def ensure(path: Path, check: bool) -> bool:

@@ -43,11 +43,13 @@ def changes(pid: int, within: Iterable[str], root: str = "/") -> list[dict[str, 
 def _layers(pid: int, root: str) -> tuple[str, list[str]] | None:
     """Return the upper and the lower directories of a process's root (proc_pid_mountinfo(5))."""
     try:
-        lines = (Path(root) / f"proc/{pid}/mountinfo").read_text().splitlines()
+        told = (Path(root) / f"proc/{pid}/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return None
-    for line in lines:
-        words, _, rest = line.partition(" - ")
+    for line in told.split("\n"):  # not splitlines(): a name may hold what that splits at, too
+        words, separator, rest = line.partition(" - ")
+        if not separator:
+            continue
         kind, _, options = rest.split(" ", 2)
         if words.split(" ")[4] != "/" or kind != "overlay":
             continue

@@ -226,5 +226,5 @@ def test_a_defect_in_one_look_hides_nothing_else_and_tells_no_value(
     report = look(host)
     assert stacks(report) == ["infisical"]
     assert [one["where"] for one in report.errors] == ["stack shop"]
-    assert report.errors[0]["what"].startswith("ValueError in test_drift.py, line ")
+    assert report.errors[0]["what"].startswith("ValueError in drift.py, line ")
     assert "hunter2" not in json.dumps(report.to_json())

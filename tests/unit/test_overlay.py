@@ -129,3 +129,10 @@ def test_a_file_that_is_gone_before_it_is_looked_at(host: Path, monkeypatch: pyt
     monkeypatch.setattr(overlay, "_walk", lambda upper, top: [*walk(upper, top), f"{top}/bin/gone", f"{top}/bin/ls/x"])
     copied_up(host)
     assert found(host) == []
+
+
+def test_a_mount_whose_name_is_no_text_or_looks_like_two_lines(host: Path) -> None:
+    place = host / "proc" / str(PID) / "mountinfo"
+    place.write_bytes(b"862 860 0:5 / /mnt/caf\xe9\x0cx rw - tmpfs tmpfs rw\n" + place.read_bytes())
+    (host / "upper/usr/bin/evil").write_text("x")
+    assert found(host) == [("/usr/bin/evil", overlay.ADDED)]
