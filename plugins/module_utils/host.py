@@ -207,9 +207,7 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
     armed = actor.run(gone, record, kept, options.firewall_confirm_seconds)
     audit.append(host_live.at("/var/log/batten/audit.jsonl", root), map(audited, found))
     if not armed:
-        for one in host_items.compare(wanted, spared(wanted, host_live.read(wanted, root), options.drift)[0]):
-            if one.action != "none":
-                raise not_kept(one)
+        _see_it_kept(wanted, options.drift, root)
     return replace(outcome, armed=armed)
 
 
@@ -232,6 +230,8 @@ def again(root: str = "/") -> tuple[Difference, ...]:
             kept = {key: value for key, value in record.items() if key not in ("items", "before")}
             host_act.Actor(wanted, live, host_facts.look(root).debian, root).run((), record, kept, 0)
             audit.append(host_live.at("/var/log/batten/audit.jsonl", root), map(audited, found))
+            done = {(one.facet, one.name) for one in found}
+            _see_it_kept([one for one in wanted if (one.facet, one.name) in done], record.get("drift", ()), root)
     return found
 
 
@@ -243,6 +243,12 @@ def confirm(digest: str, root: str = "/") -> None:
         record = atomic.read_json(path, {})
         if record.pop("armed", None):
             atomic.write_json(path, record)
+
+
+def _see_it_kept(wanted: Sequence[Item], rules: Sequence[policy.Rule], root: str) -> None:
+    for one in host_items.compare(wanted, spared(wanted, host_live.read(wanted, root), rules)[0]):
+        if one.action != "none":
+            raise not_kept(one)
 
 
 def remove(check: bool, root: str = "/") -> Outcome:
@@ -264,10 +270,13 @@ def _gone(one: Item) -> Difference:
 
 def not_kept(one: Difference) -> BattenError:
     """Return the error of something that did not become as it should."""
+    other = "something else sets it too"
+    if one.name.startswith("APT::"):
+        other = f"a file after ours sets it too, see: grep {one.name} /etc/apt/apt.conf.d/*"
     return BattenError(
         f"is {one.actual!r} after it was set to {one.desired!r}",
         f"{one.name} ({one.facet})",
-        "something else sets it too; turn this part of role host off, or the other",
+        f"{other}; turn this part of role host off, or the other",
     )
 
 

@@ -151,11 +151,17 @@ def _repair(paths: StackPaths) -> int:
     from .docker_api import Docker
 
     payload = drift.planned(paths)
-    found = host.again()
+    failure = None
+    try:
+        found = host.again()
+    except BattenError as error:  # the stack is repaired all the same
+        found, failure = (), error
     result = apply.apply(payload, apply.Options(), Docker(), paths)
     result.differences += [one.to_json() for one in found]
     result.changed = result.changed or bool(found)
     _say(json.dumps(result.to_json(), indent=1, sort_keys=True))
+    if failure:
+        raise failure
     return 0
 
 

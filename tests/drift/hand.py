@@ -5,6 +5,7 @@ hand.py remake NAME [--kept-labels] PATH=JSON...   the same container again, wit
 hand.py copy NAME NEW [PATH=JSON...]               a second one that looks like it
 hand.py network NAME [PATH=JSON...]                the same network again, with its containers back on it
 hand.py volume NAME [PATH=JSON...]                 the same volume again, empty, and the container that mounts it
+hand.py made STACK SECRET TIME                     its value is of that time; without one, of now
 hand.py immutable FILE yes|no                      chattr(1) +i or -i, which not every host has
 
 A PATH is keys with / between, where a key has a / of its own write ~; PATH+=JSON adds to a list.
@@ -128,6 +129,18 @@ def network(engine: Engine, name: str, changes: list[str]) -> None:
         engine.ask("POST", f"/v1.44/networks/{name}/connect", wanted)
 
 
+def made(stack: str, secret: str, time: str) -> None:
+    """Seal a stack's values again, with another time at which one was made: as if time went by."""
+    sys.path.insert(0, "/usr/local/lib/batten/batten-host.pyz")
+    from batten_host import atomic, credentials, lock  # type: ignore[import-not-found]
+    from batten_host.paths import StackPaths  # type: ignore[import-not-found]
+
+    paths = StackPaths(stack)
+    bundle = credentials.load(paths).having({secret: credentials.load(paths).values[secret]}, time or lock.now())
+    credentials.save(paths, bundle)
+    atomic.write_json(paths.made, bundle.made)
+
+
 def immutable(path: str, wanted: bool) -> None:
     """Set or take a file's attribute (ioctl_iflags(2))."""
     get, put, flag = 0x80086601, 0x40086602, 0x10
@@ -141,6 +154,9 @@ def main(words: list[str]) -> None:
     verb, name, *rest = words
     if verb == "immutable":
         immutable(name, rest == ["yes"])
+        return
+    if verb == "made":
+        made(name, rest[0], "".join(rest[1:]))
         return
     engine = Engine("localhost", timeout=120)
     if verb == "remake":

@@ -23,6 +23,7 @@ def ask(yard: Yard, row: Row) -> None:
         look = yard.look()
     assert named(look.found, row.found) == row.found, str(look)
     assert not look.errors, str(look)
+    assert look.ignored == row.ignored
     if failing:
         assert set(row.controls) <= failing.result() - yard.waived
 
@@ -38,6 +39,7 @@ def ask(yard: Yard, row: Row) -> None:
     assert started_since(before, yard) == row.touched
     look = yard.look()
     assert look.is_empty, str(look)
+    assert look.ignored == row.ignored
     if not row.refused:
         yard.hand(row.undo)
 

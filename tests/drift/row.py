@@ -26,7 +26,8 @@ class Row:
     in its names ``*`` stands for what differs from host to host, such as a digest. ``touched`` are the services whose
     container the repair starts, restarts or makes anew, and no other. ``controls`` are those of ``batten verify`` that
     must fail then. ``refused`` are words of what a person is told where batten repairs nothing by itself; ``undo`` is
-    then what that person does, else it clears away what is left. ``site`` repairs by site.yml, not on the host alone.
+    then what that person does, else it clears away what is left. ``ignored`` are found and left by the policy, and by
+    the repair too. ``site`` repairs by site.yml, not on the host alone.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row:
     controls: tuple[str, ...] = ()
     refused: str = ""
     undo: str = ""
+    ignored: frozenset[Difference] = frozenset()
     site: bool = False
 
 

@@ -223,6 +223,26 @@ MADE_AGAIN = (
     ),
 )
 
+# stack_drift (yard.py) says of the restart policy of both that it may be another.
+POLICY = (
+    row(
+        "left by the policy",
+        f"docker update --restart always {PROXY}",
+        [],
+        ignored=frozenset(services("proxy", "restart")),
+        controls=("lifecycle.restart-policy",),
+        undo=f"docker update --restart unless-stopped {PROXY}",
+    ),
+    row(
+        "told by the policy, with its reason",
+        f"docker update --restart always {WORKER}",
+        services("worker", "restart"),
+        refused="a trial of another policy",
+        undo=f"[ $(docker inspect -f '{{{{.HostConfig.RestartPolicy.Name}}}}' {WORKER}) = always ]; "
+        f"docker update --restart unless-stopped {WORKER}",
+    ),
+)
+
 # What a run looked at before its own work, and what changes in the middle of it.
 DURING_A_RUN = (
     row(
@@ -262,4 +282,4 @@ FORGED = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*LIMITS, *STATES, *MADE_AGAIN, *FORGED, *DURING_A_RUN)
+ROWS: tuple[Row, ...] = (*LIMITS, *STATES, *MADE_AGAIN, *FORGED, *POLICY, *DURING_A_RUN)

@@ -7,6 +7,8 @@ from tests.drift.row import CURRENT, STATE, TOP, Row, container, row, services
 UNITS = "/etc/systemd/system"
 PROGRAM = "/usr/local/lib/batten/batten-host.pyz"
 BOOT, TIMER = "batten-stack@yard.service", "batten-sync@yard.timer"
+JOURNAL = "/etc/systemd/journald.conf.d/batten.conf"
+UPDATES, LATER = "/etc/apt/apt.conf.d/52batten-upgrades", "/etc/apt/apt.conf.d/99mine"
 DAEMON = "/etc/docker/daemon.json"
 RELOAD = "systemctl daemon-reload"
 # The engine takes some seconds to read daemon.json again; it says so in its answer to /info.
@@ -69,6 +71,19 @@ OF_ROLE_HOST = (
         host("net.ipv4.conf.all.send_redirects", "sysctl"),
     ),
     row("the firewall emptied", "nft flush table inet batten", host("nftables", "firewall")),
+    row(
+        "updates turned off",
+        "systemctl disable -q --now apt-daily-upgrade.timer",
+        host("apt-daily-upgrade.timer", "upgrades"),
+        controls=("host.upgrades",),
+    ),
+    row(
+        "updates turned off by a later file",
+        f"""echo 'APT::Periodic::Unattended-Upgrade "0";' >{LATER}""",
+        host("APT::Periodic::Unattended-Upgrade", "upgrades"),
+        refused="grep APT::Periodic::Unattended-Upgrade /etc/apt/apt.conf.d/*",
+        undo=f"rm {LATER}",
+    ),
     row("/etc/docker for all to write", "chmod 0777 /etc/docker", host("/etc/docker", "mode")),
 )
 
@@ -89,10 +104,10 @@ BY_SITE = (
         site=True,
     ),
     row(
-        "site: the journal without bounds",
-        "rm /etc/systemd/journald.conf.d/batten.conf",
-        host("/etc/systemd/journald.conf.d/batten.conf", "journald"),
-        controls=("logging.journal-bounded",),
+        "site: the journal's bounds edited away, and the engine's packages let go",
+        f"sed -i /^SystemMaxUse/d {JOURNAL}; apt-mark unhold -q docker.io; sed -i /docker/d {UPDATES}",
+        [*host(JOURNAL, "journald"), *host("docker.io", "packages"), *host(UPDATES, "upgrades")],
+        controls=("logging.journal-bounded", "host.engine-held"),
         site=True,
     ),
     row(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.drift.row import CURRENT, STATE, TOP, Row, container, row, services
+from tests.drift.row import CURRENT, STACK, STATE, TOP, Row, container, row, services
 
 API, DB, PROXY, WORKER = map(container, ("api", "db", "proxy", "worker"))
 LAYER, BASE, BANNER = f"{CURRENT}/compose.prod.yaml", f"{TOP}/base/Caddyfile", f"{TOP}/files/api/*/banner.txt"
 SECRET = f"{TOP}/secrets/api/database_password"
+REFRESHED = f"{STATE}/refreshed.json"
 VOLUME = "yard_proxy-data"
 PLACE = f"/var/lib/docker/volumes/{VOLUME}/_data"
 RELEASE = f"{TOP}/releases/*/"
@@ -108,6 +109,46 @@ SECRETS = (
         "not loaded since it changed",
         f"""sed -i 's/"api": "[^"]*"/"api": "0"/' {STATE}/loaded.json""",
         secret("loaded", "api"),
+    ),
+    row(
+        "the sealed values gone",
+        f"mv {STATE}/secrets.cred /tmp/sealed",
+        secret("presence", "secrets.cred"),
+        controls=("secrets.at-rest",),
+        refused="restore it from a backup",
+        undo=f"mv /tmp/sealed {STATE}/secrets.cred",
+    ),
+    row(
+        "a value older than it may be",
+        f"hand made {STACK} app_password 2020-01-01T00:00:00Z",
+        secret("expiry", "app_password"),
+        controls=("secrets.age",),
+        refused="batten rotate -i INV app_password",
+        undo=f"hand made {STACK} app_password",
+    ),
+    row(
+        "older than what Infisical has, which did not work",
+        f"""umask 077; echo '{{"at": "2026-01-01T00:00:00Z", "refused": {{"app_password": 7}}}}' >{REFRESHED}""",
+        secret("stale", "app_password"),
+        controls=("secrets.refreshed",),
+        refused="correct app_password in Infisical",
+        undo=f"rm {REFRESHED}",
+    ),
+    row(
+        "the secrets' memory unmounted",
+        f"umount -l {TOP}/secrets",
+        [
+            *secret("presence", "memory mount"),
+            *(
+                one
+                for name in ("api", "api/database_password", "db", "db/password")
+                for one in secret("presence", name)
+            ),
+            *services("api", "files"),
+            *services("db", "files"),
+        ],
+        ["api", "db"],
+        controls=("secrets.memory-only",),
     ),
     row(
         "secrets for all stacks' disks to read",

@@ -22,6 +22,15 @@ from tests.rig import hosts
 HERE = Path(__file__).parent
 ROLE = yaml.safe_load((HERE.parents[1] / "roles/host/defaults/main.yml").read_text())
 BASE = HERE / "stack" / "compose.yaml"
+_RULE = {"facet": "restart", "reason": "a trial of another policy", "until": "2999-12-31"}
+POLICY = [{**_RULE, "service": "proxy", "policy": "ignore"}, {**_RULE, "service": "worker", "policy": "report"}]
+# What would install updates takes as long to install as all the rest, and must do nothing here: an empty package of its
+# name. Timers and settings are apt's own.
+UPDATES = """
+mkdir -p /tmp/updates/DEBIAN && cd /tmp
+printf '%s\n' 'Package: unattended-upgrades' 'Version: 99' 'Architecture: all' 'Maintainer: rig <rig@localhost>' \
+    'Description: stand-in' >updates/DEBIAN/control
+dpkg-deb --build updates updates.deb >/dev/null && dpkg -i updates.deb >/dev/null"""
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,16 @@ class Look:
 
     rows: tuple[Mapping[str, Any], ...]
     errors: tuple[Mapping[str, str], ...]
+    left: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def found(self) -> frozenset[Difference]:
-        return frozenset((one["scope"], one["name"], one["facet"]) for one in self.rows)
+        return _names(self.rows)
+
+    @property
+    def ignored(self) -> frozenset[Difference]:
+        """What the policy of the inventory leaves out."""
+        return _names(self.left)
 
     @property
     def is_empty(self) -> bool:
@@ -48,17 +63,18 @@ class Yard(Site):
     """One host with the stack on it."""
 
     def __init__(self, host: hosts.Host, directory: Path, **variables: Any) -> None:
-        # Updates are judged elsewhere, and their packages take as long to install as all the rest.
         ours = {
             "stack_name": STACK,
             "stack_base": str(BASE),
+            "stack_drift": POLICY,
+            "docker_hold": True,
             "infisical_mode": "none",
-            "host_unattended_upgrades": False,
         }
         super().__init__(host, directory, **ours, stack_capacity={"memory": "6G", "cpus": 2}, **variables)
 
     def deploy(self) -> None:
         """Run site.yml, and put on the host what the rows need."""
+        self.host.run(UPDATES)
         self.up()
         self.host.run("docker pull -q batten/sample-api:1.0.1")
         self.host.put("/usr/local/bin/hand", (HERE / "hand.py").read_text(), "0755")
@@ -75,7 +91,7 @@ class Yard(Site):
         done = self.ask("drift", "all", "--json")
         assert done.stdout, done.stderr
         report = json.loads(done.stdout)
-        return Look(tuple(report["drift"]), tuple(report["errors"]))
+        return Look(tuple(report["drift"]), tuple(report["errors"]), tuple(report["ignored"]))
 
     def repair(self) -> subprocess.CompletedProcess[str]:
         """Bring the host back to its release, without a controller."""
@@ -130,6 +146,10 @@ def named(found: Iterable[Difference], expected: Iterable[Difference]) -> frozen
         return one
 
     return frozenset(map(name, found))
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> frozenset[Difference]:
+    return frozenset((one["scope"], one["name"], one["facet"]) for one in rows)
 
 
 class _Result:

@@ -313,6 +313,16 @@ def test_a_host_is_made_again_what_the_last_run_left(tmp_path: Path, monkeypatch
     assert len((tmp_path / "var/log/batten/audit.jsonl").read_text().splitlines()) == 2
 
 
+def test_what_another_file_sets_too_is_not_said_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
+    name = "APT::Periodic::Unattended-Upgrade"
+    monkeypatch.setitem(host_live._READERS, "apt", lambda names, root: dict.fromkeys(names, "0"))
+    atomic.write_json(tmp_path / "var/lib/batten/host.json", {"items": [Item("apt", "upgrades", name, "1").to_json()]})
+    with pytest.raises(BattenError, match="is '0' after it was set to '1'") as refused:
+        host.again(str(tmp_path))
+    assert f"grep {name} /etc/apt/apt.conf.d/*" in refused.value.fix
+
+
 RULE = {
     "facet": "mode",
     "service": "*",
