@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import importlib
 import re
+import shlex
 from datetime import date
 from html.parser import HTMLParser
 
@@ -13,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batten.cli import Parser
 from batten.report.html import HERE, html
 from batten.report.page import page
-from batten.report.remedies import remedy
+from batten.report.remedies import REMEDIES, remedy
 from batten.verify import waivers
-from batten.verify.catalogue import FAMILIES
+from batten.verify.catalogue import FAMILIES, catalogue
 from batten.verify.hosts import Expiry, HostReport, ImageInUse, Usage
 from batten.verify.model import Control, Report, Status
 from tests import report_sample
@@ -180,12 +183,24 @@ def test_failures_stand_together_by_what_is_to_be_done() -> None:
     found = page(made, "inv").remedies
     assert [[failure.id for failure in one.failures] for one in found] == [["limits.memory"], ["backups.age"]]
     assert [where for where, _ in found[0].failures[0].places] == ["shop/api", "shop/db"]
-    assert found[1].command == "batten backup -i inv"
+    assert found[1].command == "batten backup -i inv --to DIR"
 
 
 def test_commands_are_quoted_for_a_shell() -> None:
     assert remedy("limits.memory", "my inventory; reboot")[1] == "batten up -i 'my inventory; reboot'"
     assert remedy("limits.memory", "")[1] == "batten up -i INVENTORY"
+
+
+@pytest.mark.parametrize("name", sorted(REMEDIES))
+def test_what_to_type_is_about_a_control_that_there_is_and_is_what_batten_takes(name: str) -> None:
+    assert name in catalogue()
+    words = shlex.split(remedy(name, "my inventory")[1])
+    if words:
+        assert words[0] == "batten"
+        verb = importlib.import_module(f"batten.cli.{words[1]}")
+        parser = Parser(prog=words[1])
+        verb.arguments(parser)
+        assert parser.parse_args(words[2:]).inventory == "my inventory"
 
 
 def test_certificates_that_several_services_have_are_one_line() -> None:
