@@ -24,13 +24,6 @@ ROLE = yaml.safe_load((HERE.parents[1] / "roles/host/defaults/main.yml").read_te
 BASE = HERE / "stack" / "compose.yaml"
 _RULE = {"facet": "restart", "reason": "a trial of another policy", "until": "2999-12-31"}
 POLICY = [{**_RULE, "service": "proxy", "policy": "ignore"}, {**_RULE, "service": "worker", "policy": "report"}]
-# What would install updates takes as long to install as all the rest, and must do nothing here: an empty package of its
-# name. Timers and settings are apt's own.
-UPDATES = """
-mkdir -p /tmp/updates/DEBIAN && cd /tmp
-printf '%s\n' 'Package: unattended-upgrades' 'Version: 99' 'Architecture: all' 'Maintainer: rig <rig@localhost>' \
-    'Description: stand-in' >updates/DEBIAN/control
-dpkg-deb --build updates updates.deb >/dev/null && dpkg -i updates.deb >/dev/null"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,6 @@ class Yard(Site):
 
     def deploy(self) -> None:
         """Run site.yml, and put on the host what the rows need."""
-        self.host.run(UPDATES)
         self.up()
         self.host.run("docker pull -q batten/sample-api:1.0.1")
         self.host.put("/usr/local/bin/hand", (HERE / "hand.py").read_text(), "0755")
