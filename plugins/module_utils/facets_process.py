@@ -80,8 +80,13 @@ def stop_grace(desired: Desired, observed: Observed) -> tuple[Any, Any]:
 
 
 def hostname(desired: Desired, observed: Observed) -> tuple[Any, Any]:
-    wanted = desired.service.get("hostname")
-    return (wanted, observed.config.get("Hostname")) if wanted else (None, None)
+    """One that nobody chose is the beginning of the container's ID, or of the namespace that it shares."""
+    wanted, there = desired.service.get("hostname"), str(observed.config.get("Hostname") or "")
+    mode = str(observed.host.get("NetworkMode") or "")
+    shared = observed.host.get("UTSMode") or mode == "host" or mode.startswith("container:")
+    if not wanted and (shared or observed.id.startswith(there)):
+        return None, None
+    return wanted or observed.id[:12], there
 
 
 def _short(identifier: str) -> str:

@@ -138,6 +138,21 @@ MADE_AGAIN = (
         "a password in a variable", "api", {"Env+": ["DB_PASSWORD=abc"]}, ["environment"], ["privileges.environment"]
     ),
     again("a variable changed", "api", {"Env+": ["DATABASE_HOST=elsewhere"]}, ["environment"]),
+    again(
+        "what is seldom looked at",
+        "worker",
+        {
+            "Hostname": "db",
+            "Domainname": "example.test",
+            "Tty": True,
+            "OpenStdin": True,
+            "HostConfig/MaskedPaths": [],
+            "HostConfig/DeviceCgroupRules": ["c 1:3 rwm"],
+            "HostConfig/Annotations": {"run": "by hand"},
+        },
+        ["hostname", "domainname", "terminal", "stdin", "masked_paths", "device_rules", "annotations"],
+        ["privileges.system-paths"],
+    ),
     again("a label added", "worker", {"Labels/traefik.enable": "true"}, ["labels"]),
     again(
         "more open files",

@@ -162,3 +162,25 @@ def test_of_an_environment_only_what_differs_is_told_and_nobody_can_try_values_a
     assert facet.read(wanted, live) == (ours, theirs)
     plain = {hashlib.sha256(f"{number:04}".encode()).hexdigest()[:16] for number in range(10000)}
     assert not {value.partition(":")[2] for value in (*ours.values(), *theirs.values())} & plain
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host", "there", "differs"),
+    [
+        (None, {"NetworkMode": "app_edge"}, "0123456789ab", False),
+        (None, {"NetworkMode": "app_edge"}, "db", True),
+        (None, {"NetworkMode": "host"}, "server1", False),
+        (None, {"NetworkMode": "app_edge", "UTSMode": "host"}, "server1", False),
+        (None, {"NetworkMode": "container:x"}, "", False),
+        ("web", {"NetworkMode": "app_edge"}, "web", False),
+        ("web", {"NetworkMode": "app_edge"}, "0123456789ab", True),
+    ],
+)
+def test_a_host_name_that_nobody_chose_is_the_beginning_of_the_id(
+    wanted: str | None, host: dict[str, str], there: str, differs: bool
+) -> None:
+    live = observed.Observed({"Id": "0123456789abcdef", "Config": {"Hostname": there}, "HostConfig": host})
+    service = {"hostname": wanted} if wanted else {}
+    hostname = next(one for one in facets.FACETS if one.name == "hostname")
+    ours, theirs = hostname.read(desired.Desired("app", "web", service, {}), live)
+    assert (ours != theirs) == differs
