@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,3 +184,17 @@ def test_lines_are_counted_and_none_is_told(messages: list[Any], counts: tuple[i
     found = probe.count([{"MESSAGE": message} for message in messages])
     assert found == dict(zip(("lines", "json", "broken"), counts, strict=True))
     assert probe.count([{"MESSAGE": "{", "CONTAINER_PARTIAL_MESSAGE": "true"}])["lines"] == 0
+
+
+def test_a_server_whose_queue_is_full_for_a_moment_is_reached() -> None:
+    """The kernel drops what comes to a full queue (listen(2)), and who connects asks again a second later."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        server.settimeout(20)
+        address = server.getsockname()
+        waiting = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        threading.Timer(0.3, lambda: [server.accept()[0].close() for _ in range(2)]).start()
+        assert probe.attempts([address]) == ["open"]
