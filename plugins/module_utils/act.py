@@ -11,6 +11,7 @@ from typing import Any
 
 from . import adoption, atomic, gate, kernel, processes, survey
 from .actions import Action, recovering
+from .compare import LOADED
 from .compare_networks import MEMBERS
 from .compose import Compose
 from .desired import Desired, layers
@@ -130,7 +131,7 @@ class Actor:
                 self.docker.start(container.id)
             elif action.action == "restart":
                 self.docker.restart(container.id)
-            elif "secrets" in reasons:
+            elif LOADED in reasons:
                 self._reload(action.service, container.id)
         except DockerError as error:
             if error.status == 0 or action.action == "reload":

@@ -12,6 +12,8 @@ from .observed import Observed
 
 # A facet of what a container is doing, as opposed to what it was made of.
 PRESENCE, STATE, HEALTH = "presence", "state", "health"
+# Whether a service that takes changed secrets by a reload has taken those that are delivered.
+LOADED = "loaded"
 
 
 @dataclass(frozen=True)

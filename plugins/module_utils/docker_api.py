@@ -17,7 +17,7 @@ import struct
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from .errors import BattenError
@@ -44,6 +44,13 @@ class ExecResult:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+
+class Exec(NamedTuple):
+    """A command that runs in a container by exec. ``attached``: it was started with somebody at the other end."""
+
+    command: Lines
+    attached: bool = False
 
 
 class _Connection(http.client.HTTPConnection):
@@ -146,14 +153,15 @@ class Docker:
         """Return what a container's files differ in from its image: ``[{"Path", "Kind": 0|1|2}]``; none if gone."""
         return list(self._or_none(f"/containers/{quote(identifier)}/changes") or [])
 
-    def execs(self, identifier: str) -> dict[int, Lines]:
-        """Return what runs in a container by exec: ``{pid on the host: command}``."""
-        found: dict[int, Lines] = {}
+    def execs(self, identifier: str) -> dict[int, Exec]:
+        """Return what runs in a container by exec, by its pid on the host."""
+        found: dict[int, Exec] = {}
         for one in (self.inspect(identifier) or {}).get("ExecIDs") or []:
             shown = self._or_none(f"/exec/{quote(one)}/json")
             if shown and shown.get("Running") and shown.get("Pid"):
                 process = shown["ProcessConfig"]
-                found[int(shown["Pid"])] = [process["entrypoint"], *(process.get("arguments") or [])]
+                command = [process["entrypoint"], *(process.get("arguments") or [])]
+                found[int(shown["Pid"])] = Exec(command, bool(shown.get("OpenStdin") or shown.get("OpenStdout")))
         return found
 
     def stats(self, identifier: str) -> Json:

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from .compare import Difference
 from .desired import Desired
+from .docker_api import Exec
 from .facet import UPDATE
 from .gate import probe
 from .observed import Observed
 
-Execs = Callable[[str], Mapping[int, Sequence[str]]]
-"""Takes a container's ID, returns what was started in it by exec and runs: ``{pid: command}``."""
+Execs = Callable[[str], Mapping[int, Exec]]
+"""Takes a container's ID, returns what was started in it by exec and runs, by pid."""
 
 _GRACE_SECONDS = 2.0
 _LONGEST = 2**20  # bytes read of a container's list of users
@@ -58,13 +59,14 @@ def compare_service(
     execs: Execs,
     root: str = "/",
 ) -> list[Difference]:
-    """Return at most one difference. ``firsts`` are the first processes of all containers on the host.
+    """Return what differs. ``firsts`` are the first processes of all containers on the host.
 
-    What is no descendant of them was put there later: it is ended, and the service goes on. One of another uid than
-    planned is part of the service: that is restarted. Names of programs are shown, never their arguments.
+    What is no descendant of them was put there later: it is ended, and the service goes on. What somebody waits for at
+    the other end of ``docker exec``, such as a dump of a database, is told and left to them. A process of another uid
+    than planned is part of the service: that is restarted. Names of programs are shown, never their arguments.
     """
     there = _of(observed, everyone, root)
-    strays = _strays(observed, there, firsts, execs, root)
+    strays, sessions = _strays(observed, there, firsts, execs, root)
     wanted = _planned_uid(desired, observed, root)
     if there and str(observed.config.get("User") or "") != _user(desired):
         wanted = None  # that is a facet of the container
@@ -72,18 +74,23 @@ def compare_service(
     others = [
         one for one in there if wanted is not None and one.uid != wanted and one.pid in own and _runs(one.pid, root)
     ]
-    if not strays and not others:
-        return []
-    shown = sorted({f"{one.name} (uid {one.uid})" for one in others} | {f"{one.name} (entered)" for one in strays})
     planned = "only its own" if wanted is None else f"only its own, as uid {wanted}"
-    return [
-        Difference(stack, "service", desired.name, "processes", planned, shown, "restart" if others else UPDATE),
-    ]
+    found = []
+    if strays or others:
+        shown = sorted({f"{one.name} (uid {one.uid})" for one in others} | {f"{one.name} (entered)" for one in strays})
+        action = "restart" if others else UPDATE
+        found.append(Difference(stack, "service", desired.name, "processes", planned, shown, action))
+    if sessions:
+        shown = sorted({f"{one.name} (docker exec)" for one in sessions})
+        pids = " ".join(str(one.pid) for one in sessions)
+        why = f"somebody may be at work; if it does not end by itself: kill {pids}"
+        found.append(Difference(stack, "service", desired.name, "processes", planned, shown, "none", reason=why))
+    return found
 
 
 def end(observed: Observed, firsts: Iterable[int], execs: Execs, root: str = "/") -> list[str]:
     """End what entered a container, politely first. Returns the names of what was ended."""
-    strays = _strays(observed, _of(observed, by_namespace(root), root), firsts, execs, root)
+    strays, _sessions = _strays(observed, _of(observed, by_namespace(root), root), firsts, execs, root)
     home = _namespace(observed.pid, root)
     for kind in (signal.SIGTERM, signal.SIGKILL):
         # Looked at again: the number of one that ended may be somebody else's by now.
@@ -103,14 +110,18 @@ _SET_UP_SECONDS = 60.0  # no exec takes that long; a program may call itself wha
 
 def _strays(
     observed: Observed, there: Sequence[Process], firsts: Iterable[int], execs: Execs, root: str
-) -> list[Process]:
+) -> tuple[list[Process], list[Process]]:
+    """Return who is in a container and does not belong there, and who works there by an attached ``docker exec``."""
     own = _under({observed.pid, *firsts}, there)
     alone = [one for one in there if one.pid not in own and not _is_being_set_up(one, root)]
     if not alone:
-        return []
-    checks = _under({pid for pid, command in execs(observed.id).items() if _is_check(observed, command)}, there)
+        return [], []
+    running = execs(observed.id)
+    checks = _under({pid for pid, one in running.items() if _is_check(observed, one.command)}, there)
+    attached = _under({pid for pid, one in running.items() if one.attached}, there)
     # Whatever has ended since may have been a check that the engine could not tell of any more.
-    return [one for one in alone if _runs(one.pid, root) and one.pid not in checks]
+    left = [one for one in alone if _runs(one.pid, root) and one.pid not in checks]
+    return [one for one in left if one.pid not in attached], [one for one in left if one.pid in attached]
 
 
 def _is_being_set_up(one: Process, root: str) -> bool:

@@ -262,7 +262,7 @@ def _unloaded(
     loaded = atomic.read_json(paths.loaded, {})
     services = payload["plan"]["services"]
     return [
-        compare.Difference(stack, "secret", name, "loaded", digest[:12], str(loaded.get(name, ""))[:12], "reload")
+        compare.Difference(stack, "secret", name, compare.LOADED, digest[:12], str(loaded.get(name, ""))[:12], "reload")
         for name, digest in sorted(digests.items())
         if name in there and (services.get(name) or {}).get("reload") and loaded.get(name) != digest
     ]

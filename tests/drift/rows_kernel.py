@@ -51,6 +51,13 @@ ROWS: tuple[Row, ...] = (
         controls=("privileges.process-user",),
     ),
     row(
+        "somebody at work by docker exec",
+        f"docker exec {API} sleep 999 </dev/null >/dev/null 2>&1 &",
+        services("api", "processes"),
+        refused="somebody may be at work; if it does not end by itself: kill",
+        undo="pkill -x -f 'sleep 999'",
+    ),
+    row(
         "a program added to the image's files",
         f"docker exec -u 0 {WORKER} sh -c 'echo x >/usr/bin/kit'",
         services("worker", "image_files"),

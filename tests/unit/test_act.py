@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import act, compare, compare_networks, desired, observed
+from ansible_collections.batten.core.plugins.module_utils import (
+    act,
+    compare,
+    compare_networks,
+    desired,
+    observed,
+    survey,
+)
 from ansible_collections.batten.core.plugins.module_utils.actions import decide
 from ansible_collections.batten.core.plugins.module_utils.docker_api import DockerError
 
@@ -140,6 +147,23 @@ def test_a_stranger_leaves_our_network_and_only_one_that_differs_is_made_anew(in
 def test_a_paused_container_goes_on_and_a_stopped_one_starts() -> None:
     assert [one[0] for one in repaired("db", {"State/Status": "paused"})[0]] == ["unpause"]
     assert [one[0] for one in repaired("db", {"State/Status": "exited"})[0]] == ["start"]
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_service_reloads_what_it_has_not_loaded_also_where_a_limit_differs(tmp_path: Path, more: bool) -> None:
+    payload: Any = {"stack": "stk", "project": "stk", "plan": {"services": {"db": {"reload": ["SIGNAL", "SIGHUP"]}}}}
+    wanted = desired.services("stk", RECORDED["model"], {"stk-busybox:1": RECORDED["image"]}, desired.Engine(cpus=2))
+    there = observed.by_service(RECORDED["containers"])
+    paths: Any = SimpleNamespace(loaded=tmp_path / "loaded.json")
+    found = survey._unloaded("stk", paths, payload, there, {"db": "new"})
+    if more:
+        found += [compare.Difference("stk", "service", "db", "memory", 1, 2, "update")]
+    seen: Any = SimpleNamespace(desired=wanted, observed=there, ends=set(), actions=decide(found, wanted, there))
+    engine = Engine()
+    actor = act.Actor(engine, paths, payload, seen, Compose(), {}, 1, print)  # type: ignore[arg-type]
+    actor._settle(list(seen.actions.values()))
+    assert [one[0] for one in engine.asked if one[0] in ("update", "kill")] == ["update", "kill"][not more :]
+    assert ("kill", there["db"][0].id, "SIGHUP") in engine.asked
 
 
 def test_processes_are_known_by_the_numbers_that_they_have_now(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker, DockerError, Exec
 
 
 def frame(stream: int, text: bytes) -> bytes:
     return struct.pack(">BxxxL", stream, len(text)) + text
+
+
+def running(pid: int, attached: bool, **more: Any) -> dict[str, Any]:
+    """What GET /exec/ID/json has of it, as Engine 26.1.5 writes it."""
+    process = {"entrypoint": "pg_dump", "arguments": ["app"]}
+    return {"Running": True, "Pid": pid, "ProcessConfig": process, "OpenStdin": False, "OpenStdout": attached, **more}
+
+
+EXECS = {"a": running(7, True), "b": running(8, False), "c": running(9, True, Running=False)}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +35,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, frame(1, b"one\ntwo\n") + frame(2, b"three\n"), "application/octet-stream")
         elif "/events" in self.path:
             self.answer(200, b'{"Action": "start"}\n{"Action": "die"}\n', "application/json")
+        elif "/containers/busy/json" in self.path:
+            self.answer(200, b'{"ExecIDs": ["a", "b", "c"]}', "application/json")
+        elif "/exec/" in self.path:
+            self.answer(200, json.dumps(EXECS[self.path.split("/")[-2]]).encode(), "application/json")
         elif "missing" in self.path:
             self.answer(404, b'{"message": "No such container: missing"}', "application/json")
         else:
@@ -84,3 +97,8 @@ def test_no_engine_is_told_with_what_to_type(tmp_path: Path) -> None:
     assert not docker.answers()
     with pytest.raises(DockerError, match="systemctl status docker"):
         docker.info()
+
+
+def test_what_runs_by_exec_and_whether_somebody_waits_for_it(docker: Docker) -> None:
+    command = ["pg_dump", "app"]
+    assert docker.execs("busy") == {7: Exec(command, attached=True), 8: Exec(command, attached=False)}

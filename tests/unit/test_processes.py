@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import processes
 from ansible_collections.batten.core.plugins.module_utils.desired import Desired, Engine
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Exec
 from ansible_collections.batten.core.plugins.module_utils.observed import Observed
 
 CHECK = ["pg_isready", "-h", "127.0.0.1"]
@@ -29,7 +30,7 @@ def host(root: Path, entries: list[tuple[int, int, int, str]]) -> str:
 
 def look(
     root: str,
-    execs: dict[int, list[str]] | None = None,
+    execs: dict[int, list[str] | Exec] | None = None,
     service: dict[str, Any] | None = None,
     firsts: Any = (733,),
     test: list[str] | None = None,
@@ -39,7 +40,8 @@ def look(
     config = {"Healthcheck": {"Test": test or ["CMD", *CHECK]}, "User": user or desired.service["user"]}
     observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": config})
     everyone = processes.by_namespace(root)
-    found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: execs or {}, root)
+    running = {pid: one if isinstance(one, Exec) else Exec(one) for pid, one in (execs or {}).items()}
+    found = processes.compare_service("shop", desired, observed, everyone, firsts, lambda _: running, root)
     return [(one.actual, one.action) for one in found]
 
 
@@ -59,6 +61,16 @@ def test_what_was_left_running_by_exec_is_found_and_ended_without_a_restart(tmp_
     root = host(tmp_path, [*OWN, (900, 710, 0, "sleep"), (901, 900, 0, "nc")])
     assert look(root) == [(["nc (entered)", "sleep (entered)"], "update")]
     assert look(root, {900: ["sleep", "500"]}) == [(["nc (entered)", "sleep (entered)"], "update")]
+
+
+def test_what_somebody_waits_for_is_told_and_left_to_them(tmp_path: Path, killed: list[tuple[int, int]]) -> None:
+    root = host(tmp_path, [*OWN, (900, 710, 0, "pg_dump"), (901, 900, 0, "gzip"), (905, 710, 0, "nc")])
+    execs = {900: Exec(["pg_dump"], attached=True), 905: Exec(["nc"])}
+    told = (["gzip (docker exec)", "pg_dump (docker exec)"], "none")
+    assert look(root, {900: execs[900]}) == [(["nc (entered)"], "update"), told]
+    observed = Observed({"Id": "x", "State": {"Pid": 733}, "HostConfig": {}, "Config": {}})
+    assert processes.end(observed, (733,), lambda _: execs, root) == ["nc"]
+    assert {pid for pid, _kind in killed} == {905}
 
 
 def test_a_health_check_with_its_children_and_what_is_being_set_up_are_not_taken_for_that(tmp_path: Path) -> None:
