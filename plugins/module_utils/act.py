@@ -156,7 +156,7 @@ class Actor:
         now = next((one for one in everyone if one.id == container.id and one.pid), None)
         if now is None:
             return  # it does not run any more: nobody is in it
-        if "processes" in reasons:
+        if "processes" in reasons and not survey.at_work(self.paths):
             processes.end(now, [one.pid for one in everyone if one.pid], self.docker.execs)
         if "oom_score_adj_live" in reasons:
             score = str(desired.service.get("oom_score_adj") or 0)

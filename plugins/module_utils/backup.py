@@ -64,7 +64,7 @@ def kept(directory: Path, stack: str) -> list[Path]:
 
 
 def _run(paths: StackPaths, docker: Docker, say: Callable[[str], None], begun: float) -> dict[str, Any]:
-    with lock.held(paths.lock.with_name(f"batten-backup@{paths.stack}.lock")):
+    with lock.held(paths.backup_lock):
         with _patiently(paths.lock):
             payload, header, small = _take(paths)
         wanted = settings(payload["plan"])

@@ -182,6 +182,11 @@ class StackPaths:
         return self._at(f"run/lock/batten-{self.stack}.lock")
 
     @property
+    def backup_lock(self) -> Path:
+        """Held while a backup reads the stack's databases, which goes on when it has let go of :attr:`lock`."""
+        return self._at(f"run/lock/batten-backup@{self.stack}.lock")
+
+    @property
     def library(self) -> Path:
         """Where ``batten-host.pyz`` lies."""
         return self._at("usr/local/lib/batten")

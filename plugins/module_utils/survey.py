@@ -204,12 +204,12 @@ def _beneath(
 ) -> list[compare.Difference]:
     """What Docker does not tell of the containers that run: what the kernel holds, who is in them, written files.
 
-    Who is in them is not judged while another run holds the stack: it may be that run.
+    Who is in them is not judged while another is at work there: it may be that.
     """
     found: list[compare.Difference] = []
     running = {name: there[name][0] for name in wanted if name in there and there[name][0].pid}
     own = image_files.known(paths)
-    everyone = {} if lock.is_held_by_another(paths.lock) else processes.by_namespace()
+    everyone = {} if at_work(paths) else processes.by_namespace()
     for name, live in running.items():
         found += kernel.compare_service(stack, wanted[name], live)
         found += processes.compare_service(stack, wanted[name], live, everyone, view.pids, view.docker.execs)
@@ -218,6 +218,11 @@ def _beneath(
                 stack, name, live, image_files.changes(view.docker, live), own[live.id]
             )
     return found
+
+
+def at_work(paths: StackPaths) -> bool:
+    """Return whether another run, or a backup, is at work on a stack: what it starts in containers is no stranger."""
+    return any(lock.is_held_by_another(one) for one in (paths.lock, paths.backup_lock))
 
 
 def _needed(live: Observed, is_drift: bool) -> int | None:

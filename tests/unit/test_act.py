@@ -177,9 +177,14 @@ def test_processes_are_known_by_the_numbers_that_they_have_now(monkeypatch: pyte
         def inspect_all(self, identifiers: Any) -> list[Any]:
             return now
 
+    at_work = [False]
+    monkeypatch.setattr(act.survey, "at_work", lambda _: at_work[0])
     actor: Any = act.Actor(Restarted(), None, {}, None, None, {}, 1, print)  # type: ignore[arg-type]
     actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes"})
     assert ended == [(4711, [4711, 4712])]
+    at_work[0] = True  # a backup that began since is not ended
+    actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes"})
+    at_work[0] = False
     now.clear()
     actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes", "oom_score_adj_live"})
     assert len(ended) == 1

@@ -228,3 +228,17 @@ def test_a_defect_in_one_look_hides_nothing_else_and_tells_no_value(
     assert [one["where"] for one in report.errors] == ["stack shop"]
     assert report.errors[0]["what"].startswith("ValueError in drift.py, line ")
     assert "hunter2" not in json.dumps(report.to_json())
+
+
+@pytest.mark.parametrize("taken", ["lock", "backup_lock"])
+def test_what_a_run_or_a_backup_starts_in_containers_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """A backup lets go of the stack's lock before it dumps: its pg_dump was told, and ended by a repair."""
+    paths = StackPaths("shop", str(tmp_path))
+    monkeypatch.setattr(drift.lock, "is_held_by_another", lambda path: path == getattr(paths, taken))
+    monkeypatch.setattr(drift.survey.processes, "by_namespace", lambda: pytest.fail("nobody is to be judged"))
+    assert drift.survey.at_work(paths)
+    assert drift.survey._beneath("shop", None, paths, {}, {}) == []  # type: ignore[arg-type]
+    monkeypatch.setattr(drift.lock, "is_held_by_another", lambda _: False)
+    assert not drift.survey.at_work(paths)
