@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import adoption, atomic, gate, kernel, processes, survey
+from . import adoption, atomic, gate, kernel, processes, scopes, survey
 from .actions import Action, recovering
 from .compare import LOADED
 from .compare_networks import MEMBERS
@@ -218,8 +218,9 @@ class Actor:
         self.docker.remove(identifier)
 
     def _record(self) -> None:
-        """Record which secrets every service has loaded now."""
+        """Record which secrets every service has loaded now, and have systemd keep what was set of new scopes."""
         found = self.now()
+        scopes.keep_swap_off((one.inspect for each in found.values() for one in each), self.paths.root)
         atomic.write_json(self.paths.loaded, {name: digest for name, digest in self.digests.items() if name in found})
 
     @contextmanager

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import atomic, lock
+from . import atomic, lock, scopes
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import StackPaths
@@ -80,6 +80,14 @@ def boot(
     deadline = time.monotonic() + seconds
     docker = docker or Docker()
     _wait_for(docker, deadline)
+    well = _boot(paths, say, docker, plan, deadline)
+    scopes.keep_swap_off(_containers(docker, plan), paths.root)
+    return well
+
+
+def _boot(
+    paths: StackPaths, say: Callable[[str], None], docker: Docker, plan: Mapping[str, Any], deadline: float
+) -> bool:
     complaints: dict[str, str] = {}
     groups = in_order(plan["start_order"], _observe(docker, plan))
     for place, group in enumerate(groups):
@@ -148,8 +156,11 @@ def _bring_up(
 
 
 def _observe(docker: Docker, plan: Mapping[str, Any]) -> list[Live]:
-    found = docker.inspect_all(each["Id"] for each in docker.list(plan["project"]))
-    return [live(container) for container in found]
+    return [live(container) for container in _containers(docker, plan)]
+
+
+def _containers(docker: Docker, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return docker.inspect_all(each["Id"] for each in docker.list(plan["project"]))
 
 
 def _plan(paths: StackPaths) -> Mapping[str, Any]:

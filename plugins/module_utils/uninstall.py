@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import atomic, boot, host_ports, lock, mounts, units
+from . import atomic, boot, host_ports, lock, mounts, scopes, units
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
@@ -44,6 +44,8 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
     changes = units.remove(paths, check)
     if present and (plan or paths.top.exists()):  # else a project of that name is somebody else's
         changes += _objects(docker, project, check)
+        if not check:
+            scopes.keep_swap_off((), paths.root)
     if mounts.remove(paths.secrets, check):
         changes.append(f"{paths.secrets}: unmounted")
     kept = {paths.credentials, paths.dumps}

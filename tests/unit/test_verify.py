@@ -174,6 +174,35 @@ def test_limits_are_read_from_cgroup_version_2_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("quota", "status"),
+    [("12500 100000", "pass"), ("13000 100000", "pass"), ("12000 100000", "fail"), ("14000 100000", "fail")],
+)
+def test_systemd_keeps_a_quota_in_whole_percents(quota: str, status: str) -> None:
+    """Seen on a virtual machine: 0.125 processors are 12500 of 100000, and 13000 after `systemctl daemon-reload`."""
+    web = dataclasses.replace(PLAN.services["web"], cpus=0.125)
+    live = snapshot()
+    processes = {key: dataclasses.replace(found, cgroup={"cpu.max": quota}) for key, found in live.processes.items()}
+    case = Case(catalogue()["limits.cpus-cgroup"], "recorded", "small", "web")
+    plans = {"small": dataclasses.replace(PLAN, services={"web": web})}
+    assert judge(case, plans, dataclasses.replace(live, processes=processes)).status == status
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("kernel.unprivileged_bpf_disabled", "2", "pass"),  # as Debian 13 boots
+        ("kernel.unprivileged_bpf_disabled", "0", "fail"),
+        ("kernel.dmesg_restrict", "2", "fail"),
+    ],
+)
+def test_a_stricter_kernel_setting_holds(name: str, value: str, status: str) -> None:
+    live = snapshot()
+    live = dataclasses.replace(live, machine={**live.machine, "container": "none"}, sysctls={name: value})
+    case = Case(catalogue()["host.sysctl-kernel"], "recorded")
+    assert judge(case, {"small": PLAN}, live, {"host_sysctls": {name: 1}}).status == status
+
+
+@pytest.mark.parametrize(
     ("name", "secret"),
     [
         ("POSTGRES_PASSWORD", True),
