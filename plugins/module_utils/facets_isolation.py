@@ -25,7 +25,10 @@ def security(desired: Desired, observed: Observed) -> tuple[Any, Any]:
     modes = (service.get("pid"), service.get("ipc"), host.get("PidMode"), host.get("IpcMode"))
     shares = service.get("privileged") or host.get("Privileged") or "host" in modes
     # The engine adds this by itself to containers that share the host's namespaces (moby daemon/create.go).
-    return sorted(wanted), sorted(actual - ({"label:disable"} - wanted if shares else set()))
+    actual -= {"label:disable"} - wanted if shares else set()
+    if apparmor(desired, observed) != (None, None):  # then that facet compares what came of it
+        wanted, actual = ({one for one in options if not one.startswith("apparmor:")} for options in (wanted, actual))
+    return sorted(wanted), sorted(actual)
 
 
 def apparmor(desired: Desired, observed: Observed) -> tuple[Any, Any]:

@@ -126,7 +126,8 @@ def _privileges(desired: Desired, observed: Observed, root: str) -> Iterator[tup
     if desired.engine.apparmor:
         wanted = apparmor_profile(desired)
         actual = (_read(root, f"{pid}/attr/apparmor/current") or _read(root, f"{pid}/attr/current")).strip(" \n\0")
-        if wanted != "unconfined" and actual and actual not in (wanted, f"{wanted} (enforce)"):
+        as_planned = (observed.inspect.get("AppArmorProfile") or wanted) == wanted
+        if as_planned and wanted != "unconfined" and actual and actual not in (wanted, f"{wanted} (enforce)"):
             yield "apparmor_live", wanted, actual, "none" if actual.startswith(f"{wanted} (") else RECREATE
 
 

@@ -1,7 +1,8 @@
 """What the kernel says beside what was planned, in both versions of control groups.
 
 The files of version 1 and of /proc are as recorded of PostgreSQL in a container of the rig's engine (26.1.5, Linux with
-cgroup v1); those of version 2 are written after the kernel's admin-guide/cgroup-v2.rst, for no machine here has it.
+cgroup v1); those of version 2 are written after the kernel's admin-guide/cgroup-v2.rst, and as seen on a virtual
+machine (Linux 6.12, systemd 257, runc 1.1.15).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import cgroups, kernel
+from ansible_collections.batten.core.plugins.module_utils import cgroups, facets_isolation, kernel
 from ansible_collections.batten.core.plugins.module_utils.desired import Desired, Engine
 from ansible_collections.batten.core.plugins.module_utils.observed import Observed
 
@@ -198,6 +199,20 @@ def test_what_the_engine_itself_says_is_a_facet_of_the_container(
     (tmp_path / f"proc/{PID}/status").write_text(changed)
     assert look(root, said=said) == []
     assert look(root) != []
+
+
+def test_a_container_made_without_apparmor_is_one_facet(tmp_path: Path) -> None:
+    """Seen on a virtual machine: apparmor=unconfined by hand was told as three."""
+    root = host(tmp_path, 2)
+    (tmp_path / f"proc/{PID}/attr/apparmor/current").write_text("unconfined\n")
+    desired = Desired("shop", "db", SERVICE, {}, {}, Engine(apparmor=True, seccomp=True))
+    options = ["no-new-privileges:true", "apparmor=unconfined"]
+    said = {"State": {"Pid": PID}, "HostConfig": {**HOST, "SecurityOpt": options}, "AppArmorProfile": "unconfined"}
+    assert kernel.compare_service("shop", desired, Observed(said), root) == []
+    pairs = (facets_isolation.security, facets_isolation.apparmor)
+    assert [wanted == actual for wanted, actual in (pair(desired, Observed(said)) for pair in pairs)] == [True, False]
+    lost = {**said, "HostConfig": HOST, "AppArmorProfile": "docker-default"}  # the profile was unloaded
+    assert [one.facet for one in kernel.compare_service("shop", desired, Observed(lost), root)] == ["apparmor_live"]
 
 
 def test_a_container_that_does_not_run_has_no_kernel_facets(tmp_path: Path) -> None:
