@@ -101,6 +101,9 @@ def _shown(item: Item, actual: Any) -> tuple[Any, Any]:
     """Return what a person is told of a difference: of long values only what differs."""
     if item.kind == "file":
         return _lines(item.value, actual)
+    if item.kind == "audit":
+        there = actual or []
+        return [one for one in item.value if one not in there], [one for one in there if one not in item.value]
     if item.kind != "table":
         return item.value, actual
     if actual is None:

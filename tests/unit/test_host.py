@@ -112,6 +112,12 @@ def test_of_a_file_only_the_lines_that_differ_are_told() -> None:
     assert (found[0].desired, found[0].actual) == (["two"], ["three"])
 
 
+def test_of_audit_rules_only_those_that_differ_are_told() -> None:
+    item = Item("audit", "audit", "audit rules", ["/etc/docker", "/var/lib/docker"], "reload")
+    found = host_items.compare([item], {item.key: ["/etc/docker", "/srv"]})
+    assert (found[0].desired, found[0].actual) == (["/var/lib/docker"], ["/srv"])
+
+
 def table(digest: str = "aa", listing: tuple[str, ...] = ("x",), version: str = "v1.1") -> dict[str, Any]:
     return {"digest": digest, "listing": list(listing), "version": version}
 
