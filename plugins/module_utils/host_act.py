@@ -204,7 +204,7 @@ def _swap_off() -> None:
 def forget(root: str = "/") -> None:
     """Remove the record, and what was made for it alone."""
     host_live.at(RECORD, root).unlink(missing_ok=True)
-    for directory in (Path("/etc/batten"), Path("/etc/systemd/coredump.conf.d")):
+    for directory in (Path("/etc/batten"), Path("/opt/batten"), Path("/etc/systemd/coredump.conf.d")):
         path = host_live.at(str(directory), root)
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()

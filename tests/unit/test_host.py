@@ -176,8 +176,8 @@ def test_of_containers_only_people_s_changes_are_recorded() -> None:
 
 
 def test_what_is_watched_is_there_before_the_rules_are_loaded() -> None:
-    """Seen on a virtual machine: a second run found /etc/batten, which the first had made, and after a boot the kernel
-    took no rule from /run/containerd on, which containerd had not made yet."""
+    """Seen on a virtual machine: a second run found /etc/batten, which the first had made; and a rule below a directory
+    that is not there, as /run/containerd is not at boot, keeps all that follow it from being loaded."""
     before = host_rules.audit(["/run/containerd", "/usr/bin/dockerd"], debian=True)
     after = host_rules.audit([*host_rules.AUDITED], debian=True)
     assert before == host_rules.audit(["/etc/batten", "/opt/batten", "/run/containerd", "/usr/bin/dockerd"], True)
