@@ -1,7 +1,8 @@
 """For every control, a change of the live host that it must notice.
 
-The snapshot is a recorded batch of reads of a host that holds every control (tests/verify/record.py makes it). A case
-changes one thing in it and names the control that must fail; nothing is patched but the data.
+Two batches of reads are recorded, of hosts that hold every control (tests/verify/record.py): a container with version 1
+of control groups, and a virtual machine with version 2, AppArmor, and all else that a container does not own. A case
+changes one thing in each and names the control that must fail; nothing is patched but the data.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from batten.plan.model import Port, StackPlan
 from batten.verify.catalogue import Case, cases, catalogue, judge
 from batten.verify.live import parse
 from batten.verify.model import FileStat, Listener, LiveHost, Verdict
-from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.record import BOUNDARY, MACHINE, SNAPSHOT
 from tests.verify.stack import PLAN, VARIABLES
 
 Mutation = Callable[[LiveHost], LiveHost]
-TEXT = SNAPSHOT.read_text()
+TEXT, MACHINE_TEXT = SNAPSHOT.read_text(), MACHINE.read_text()
 
 
 NOW = int(parse("recorded", TEXT, BOUNDARY).facts["now"])
@@ -30,6 +31,16 @@ DAY = 86400
 
 def snapshot() -> LiveHost:
     return parse("recorded", TEXT, BOUNDARY)
+
+
+def machine(_: LiveHost | None = None) -> LiveHost:
+    """The recorded virtual machine, also as what takes the container's place."""
+    return parse("recorded", MACHINE_TEXT, BOUNDARY)
+
+
+def later(seconds: int) -> Mutation:
+    """As if the host had been read so much later."""
+    return lambda live: field("facts", now=str(int(live.facts["now"]) + seconds))(live)
 
 
 def mapping(live: LiveHost, service: str) -> dict[str, Any]:
@@ -164,15 +175,7 @@ def environment(entry: str) -> Mutation:
 
 def enforced(label: str) -> Mutation:
     """A host with AppArmor, and the label of the service's process."""
-
-    def change(live: LiveHost) -> LiveHost:
-        return field("facts", apparmor="Y")(process(apparmor=label)(live))
-
-    return change
-
-
-def cgroup2(live: LiveHost) -> LiveHost:
-    return field("info", CgroupVersion="2")(live)
+    return then(machine, process(apparmor=label))
 
 
 def backup(**changes: Any) -> Mutation:
@@ -296,21 +299,12 @@ def outside(**words: str) -> Mutation:
     return lambda live: dataclasses.replace(live, outside={"198.51.100.7": ports})
 
 
-def machine(live: LiveHost) -> LiveHost:
-    """As if the host were no container, with what it owns then."""
-    rules = [f"-a always,exit -S all -F path={path} -F perm=wa -F auid!=-1 -F key=batten" for path in AUDITED]
-    live = field("machine", container="none", clock="yes", keeper="systemd-timesyncd.service", swap="")(live)
-    live = field("sysctls", kernel__dmesg_restrict="1", fs__protected_hardlinks="1")(live)
-    auditd = {"Id": "auditd.service", "UnitFileState": "enabled", "ActiveState": "active"}
-    return dataclasses.replace(
-        live, audit=("enabled 1", *rules), present=frozenset(AUDITED), units={**live.units, "auditd.service": auditd}
-    )
-
-
 def unaudited(path: str) -> Mutation:
     def change(live: LiveHost) -> LiveHost:
-        live = machine(live)
-        return dataclasses.replace(live, audit=tuple(rule for rule in live.audit if f"path={path} " not in rule))
+        live = machine()
+        kept = tuple(rule for rule in live.audit if f"={path} " not in rule)
+        assert len(kept) == len(live.audit) - 1
+        return dataclasses.replace(live, audit=kept)
 
     return change
 
@@ -367,31 +361,27 @@ TOLD: dict[str, dict[str, Any]] = {
     "host.swap": {"host_swap": "none"},
     "firewall.input": {"host_firewall_input": True},
 }
-AUDITED = (
-    *("/usr/sbin/dockerd", "/run/containerd", "/var/lib/docker", "/etc/docker", "/etc/default/docker"),
-    *("/usr/lib/systemd/system/docker.service", "/usr/lib/systemd/system/docker.socket", "/etc/sysconfig/docker"),
-    *("/run/containerd/containerd.sock", "/etc/docker/daemon.json", "/etc/containerd/config.toml", "/usr/sbin/runc"),
-    *("/usr/bin/containerd", "/usr/bin/containerd-shim", "/usr/bin/containerd-shim-runc-v1"),
-    *("/usr/bin/containerd-shim-runc-v2", "/etc/batten", "/opt/batten", "/var/lib/batten"),
-)
 CERTIFICATE_OF_A_REGISTRY = "/etc/docker/certs.d/registry.test/ca.crt"
 TCP = [{"HostIp": "0.0.0.0", "HostPort": "80"}]
 PROJECT = "com.docker.compose.project"
 SECRETS, STACK = "batten-secrets@small.service", "batten-stack@small.service"
 
+# Files of control groups of version 1, which the virtual machine has not.
+VERSION_1: list[tuple[str, Mutation]] = [
+    ("limits.memory-cgroup", process(cgroup={"memory.limit_in_bytes": "67108864"})),
+    ("limits.swap-cgroup", process(cgroup={"memory.memsw.limit_in_bytes": "67108864"})),
+    ("limits.cpus-cgroup", process(cgroup={"cpu.cfs_quota_us": "-1"})),
+]
 MUTATIONS: list[tuple[str, Mutation]] = [
     ("limits.memory", host_config("Memory", 64 << 20)),
     ("limits.memory", host_config("Memory", 0)),
-    ("limits.memory-cgroup", process(cgroup={"memory.limit_in_bytes": "67108864"})),
     ("limits.memory-cgroup", process(cgroup={"memory.max": "max"})),
     ("limits.swap", host_config("MemorySwap", 64 << 20)),
     ("limits.swap", host_config("MemorySwap", -1)),
-    ("limits.swap-cgroup", process(cgroup={"memory.memsw.limit_in_bytes": "67108864"})),
     ("limits.swap-cgroup", process(cgroup={"memory.swap.max": "max"})),
     ("limits.memory-reservation", host_config("MemoryReservation", 0)),
     ("limits.cpus", host_config("NanoCpus", 10**9)),
     ("limits.cpus", host_config("CpuShares", 2)),
-    ("limits.cpus-cgroup", process(cgroup={"cpu.cfs_quota_us": "-1"})),
     ("limits.cpus-cgroup", process(cgroup={"cpu.max": "100000 100000"})),
     ("limits.cpus-cgroup", process(cgroup={"cpu.max": "max 100000"})),
     ("limits.pids", host_config("PidsLimit", None)),
@@ -430,7 +420,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("privileges.ipc-namespace", host_config("IpcMode", "host")),
     ("privileges.uts-namespace", host_config("UTSMode", "host")),
     ("privileges.user-namespace", host_config("UsernsMode", "host")),
-    ("privileges.cgroup-namespace", then(cgroup2, host_config("CgroupnsMode", "host"))),
+    ("privileges.cgroup-namespace", then(machine, host_config("CgroupnsMode", "host"))),
     ("privileges.devices", host_config("Devices", [{"PathOnHost": "/dev/kvm"}])),
     ("privileges.devices", host_config("DeviceRequests", [{"Driver": "nvidia"}])),
     ("privileges.sysctls", host_config("Sysctls", {"net.core.somaxconn": "1"})),
@@ -602,7 +592,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("limits.core", process(core=("unlimited", "unlimited"))),
     ("limits.oom-kills", usage(oom_kill="1")),
     ("limits.headroom", usage(anon=str(32 << 20))),
-    ("health.fresh", field("facts", now=str(NOW + 3600))),
+    ("health.fresh", later(3600)),
     ("privileges.arguments", inspect("Config", "Cmd", to=["redis-server", "--requirepass", "hunter2"])),
     ("privileges.arguments", inspect("Config", "Entrypoint", to=["psql", "postgres://u:p@h/d"])),
     ("privileges.arguments", inspect("Config", "Labels", "api.token", to="hunter2")),
@@ -637,7 +627,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("mounts.volume-places", volume(Name="other")),
     ("backups.timer", unit("batten-backup@small.timer", ActiveState="inactive")),
     ("secrets.sync-timer", unit("batten-sync@small.timer", UnitFileState="disabled")),
-    ("secrets.looked", field("facts", now=str(NOW + 3600))),
+    ("secrets.looked", later(3600)),
     ("certificates.strength", certificate("store/server.crt", key="rsaEncryption", bits=1024)),
     ("certificates.strength", certificate("store/server.crt", signature="ecdsa-with-SHA1")),
     ("certificates.protocol", tls(protocol="TLSv1.1")),
@@ -705,13 +695,20 @@ def failing(
     return {case.entry.id: verdict.evidence for case, verdict in found if verdict.status == "fail"}
 
 
-def test_the_recorded_host_holds_every_control() -> None:
-    assert failing(snapshot()) == {}
+@pytest.mark.parametrize("recorded", [snapshot, machine], ids=["container", "machine"])
+def test_the_recorded_hosts_hold_every_control(recorded: Callable[[], LiveHost]) -> None:
+    assert failing(recorded()) == {}
 
 
-@pytest.mark.parametrize(("control", "mutation"), MUTATIONS, ids=[f"{n}-{c}" for n, (c, _) in enumerate(MUTATIONS)])
-def test_a_control_notices(control: str, mutation: Mutation) -> None:
-    assert control in failing(mutation(snapshot()), PLANNED.get(control), control, **TOLD.get(control, {}))
+CASES = [(name, snapshot, mutation) for name, mutation in [*VERSION_1, *MUTATIONS]]
+CASES += [(name, machine, mutation) for name, mutation in MUTATIONS]
+
+
+@pytest.mark.parametrize(
+    ("control", "recorded", "mutation"), CASES, ids=[f"{n}-{c}-{r.__name__}" for n, (c, r, _) in enumerate(CASES)]
+)
+def test_a_control_notices(control: str, recorded: Callable[[], LiveHost], mutation: Mutation) -> None:
+    assert control in failing(mutation(recorded()), PLANNED.get(control), control, **TOLD.get(control, {}))
 
 
 def test_every_control_has_a_mutation() -> None:
@@ -727,14 +724,8 @@ def test_only_what_the_plan_cannot_judge_here_is_not_applicable() -> None:
 
 # What this recorded host cannot show, and a host where it holds.
 ELSEWHERE: list[tuple[str, Mutation]] = [
-    (
-        "privileges.apparmor",
-        then(field("facts", apparmor="Y"), *(process(one, apparmor="docker-default (enforce)") for one in RUNNING)),
-    ),
-    (
-        "privileges.cgroup-namespace",
-        then(cgroup2, *(host_config("CgroupnsMode", "private", one) for one in PLAN.services)),
-    ),
+    ("privileges.apparmor", machine),
+    ("privileges.cgroup-namespace", machine),
     ("privileges.selinux", selinux("system_u:system_r:container_t:s0:c1,c2")),
     ("networks.stacks-apart", lambda live: live),
     ("lifecycle.after-boot", rebooted),
@@ -780,7 +771,7 @@ def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:
 def test_what_the_inventory_turns_off_does_not_apply() -> None:
     """Every part of role host can be turned off, and its controls with it."""
     off = dict.fromkeys(VARIABLES, "")
-    said = {case.entry.id: verdict.status for case, verdict in verdicts(machine(snapshot()), **off)}
+    said = {case.entry.id: verdict.status for case, verdict in verdicts(machine(), **off)}
     parts = ("firewall.", "audit.", "host.sysctl", "host.clock", "host.upgrades", "host.swap", "daemon.docker-group")
     gone = {name for name in said if name.startswith(parts)} - {"firewall.engine-rules"}
     assert {name for name in gone if said[name] != "not_applicable"} == set()

@@ -10,6 +10,10 @@ from tests.rig import hosts
 from tests.verify import stack
 
 SNAPSHOT = Path(__file__).with_name("snapshot.txt")
+MACHINE = Path(__file__).with_name("snapshot-vm.txt")
+"""The same reads of a virtual machine (Debian 13, Linux 6.12, cgroup v2, AppArmor; qemu without KVM), outside CI, once:
+stack.deploy; playbooks/host.yml with stack.VARIABLES and no planned port; /var/lib/docker mounted on itself; ``docker
+update --memory 32m --memory-swap 32m`` of what runs (module_utils/scopes.py says why); batch()."""
 RULES = Path(__file__).with_name("firewall.nft")
 BOUNDARY = "batten-snapshot"
 NAME = "verify-record"
