@@ -274,7 +274,8 @@ def test_an_engine_with_its_defaults_is_noticed(host: hosts.Host) -> None:
     }
     host.put("/etc/docker/daemon.json", json.dumps({"insecure-registries": ["10.0.0.0/8"]}))
     host.run("mv /etc/systemd/system/docker.service.d /root/; mv /etc/systemd/journald.conf.d /var/log/journal /root/")
-    restart = "systemctl daemon-reload && systemctl restart systemd-journald docker"
+    # However soon after other starts (docker.service has StartLimitBurst=).
+    restart = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart systemd-journald docker"
     try:
         host.run(restart)
         stack.up(host)
