@@ -195,6 +195,8 @@ def load_audit() -> None:
         said = (done.stderr or done.stdout).strip().splitlines()
         fix = "if the rules are locked (-e 2 in /etc/audit/rules.d), reboot; they are loaded then"
         raise BattenError(f"augenrules: {said[-1] if said else 'failed'}", "audit rules", fix)
+    if not host_live.listens():
+        engine_host.must(["auditctl", "-e", "1"], "auditctl -s")
 
 
 def _swap_off() -> None:

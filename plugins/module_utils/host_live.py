@@ -147,7 +147,12 @@ def _audit(names: list[str], _root: str) -> dict[str, Any]:
     done = engine_host.run(["auditctl", "-l"])
     if done.returncode not in (0, 127):
         raise BattenError(f"auditctl -l: {done.stderr.strip()}", "audit rules", "run as root: auditctl -l")
-    return dict.fromkeys(names, watched(done.stdout))
+    return dict.fromkeys(names, watched(done.stdout) if listens() else [])
+
+
+def listens() -> bool:
+    """Return whether the kernel records anything at all; rules stay listed where it does not (auditctl(8), -e 0)."""
+    return not re.search(r"^enabled 0$", engine_host.run(["auditctl", "-s"]).stdout, re.MULTILINE)
 
 
 def watched(listed: str) -> list[str]:

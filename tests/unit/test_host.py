@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,6 +174,17 @@ def test_of_containers_only_people_s_changes_are_recorded() -> None:
     )
     assert host_live.watched(listed) == ["/etc/docker", "/usr/bin/dockerd", "/var/lib/docker"]
     assert host_live.watched("No rules\n") == []
+
+
+@pytest.mark.parametrize(("enabled", "told"), [("1", ["/etc/docker"]), ("2", ["/etc/docker"]), ("0", [])])
+def test_rules_that_the_kernel_does_not_act_on_are_none(
+    enabled: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen on a virtual machine: after `auditctl -e 0` all rules are still listed."""
+    said = {"-l": "-w /etc/docker -p wa -k batten\n", "-s": f"enabled {enabled}\nfailure 1\npid 412\n"}
+    monkeypatch.setattr(engine_host, "run", lambda words: CompletedProcess(words, 0, said[words[1]], ""))
+    item = Item("audit", "audit", "audit rules", ["/etc/docker"], "reload")
+    assert host_live.read([item])[item.key] == told
 
 
 def test_what_is_watched_is_there_before_the_rules_are_loaded() -> None:
