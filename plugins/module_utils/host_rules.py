@@ -57,6 +57,7 @@ _MADE: Mapping[str, str] = {**_OURS, "/run/containerd": "0711"}
 OWNED: Mapping[str, tuple[str, str]] = {
     "/usr/lib/systemd/system/docker.service": ("root:root", "0644"),
     "/usr/lib/systemd/system/docker.socket": ("root:root", "0644"),
+    "/usr/lib/systemd/system/containerd.service": ("root:root", "0644"),
     "/etc/docker": ("root:root", "0755"),
     "/etc/docker/daemon.json": ("root:root", "0644"),
     "/etc/docker/certs.d": ("root:root", "0755"),

@@ -219,6 +219,14 @@ def test_files_of_tls_are_those_that_daemon_json_names() -> None:
     assert Item("mode", "mode", "/etc/docker/key.pem", "0400") in items
 
 
+def test_units_of_docker_and_containerd_are_root_s() -> None:
+    """Seen on a virtual machine: a unit of containerd that anyone may write failed its control and was left so."""
+    units = {item.name for item in host_rules.docker_files({}) if item.kind == "mode" and item.value == "0644"}
+    assert {
+        f"/usr/lib/systemd/system/{name}" for name in ("docker.service", "docker.socket", "containerd.service")
+    } <= units
+
+
 def test_a_bridge_that_only_looks_like_docker_s_is_told_apart() -> None:
     networks: list[dict[str, Any]] = [
         {"Driver": "bridge", "Id": "0123456789abcdef", "Options": {}},
