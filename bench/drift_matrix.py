@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from tests.drift.row import CURRENT, STATE, TOP, Row
+from tests.drift.row import CURRENT, SERVICES, STATE, TOP, Row, container
 from tests.drift.table import ROWS
 from tests.drift.yard import Yard, named
 from tests.rig import hosts, images, registry
@@ -111,6 +111,7 @@ def tried(yard: Yard, row: Row) -> dict[str, Outcome]:
     damaged = False
     for name, tool in TOOLS.items():
         if not damaged:
+            _first_names(yard)
             yard.hand(row.damage)
         before = yard.starts()
         begun = time.monotonic()
@@ -123,6 +124,14 @@ def tried(yard: Yard, row: Row) -> dict[str, Outcome]:
         if not damaged:
             yard.bring_back(row.undo)
     return outcomes
+
+
+def _first_names(yard: Yard) -> None:
+    """Have the containers by the names that rows call them: of two of a service Compose may have kept the second."""
+    there = yard.host.run("docker ps -a --format '{{.Names}}'").stdout.split()
+    if {container(service) for service in SERVICES} - {*there}:
+        yard.host.run("docker ps -aq | xargs -r docker rm -f")
+        yard.up()
 
 
 def measure(rows: Iterable[Row]) -> list[dict[str, Any]]:
