@@ -1,9 +1,10 @@
 """A host that nobody touched shows no drift, whichever engine made its containers.
 
-Real recordings: ``engine-26.1.5/stack.json`` (Compose 5.6.1) and ``engine-26.1.5/shop.json`` (batten's test stack, as
-Compose 2.26.1 of Debian 13 made it). No other engine could be run where these tests were written: what is called 25,
-27, 28 and 29 is the first recording, changed in what that version is known to answer otherwise. That is little, as
-batten asks all of them in version 1.44 of the API, which keeps what was renamed or left out later.
+Real recordings: ``engine-26.1.5/stack.json`` (Compose 5.6.1), ``engine-26.1.5/shop.json`` (batten's test stack, as
+Compose 2.26.1 of Debian 13 made it) and ``engine-28.5.2/infisical.json`` (Infisical's stack with stand-ins, Compose
+2.40.3 of Debian's next release). No other engine could be run where these tests were written: what is called 25, 27, 28
+and 29 is the first recording, changed in what that version is known to answer otherwise. That is little, as batten asks
+all of them in version 1.44 of the API, which keeps what was renamed or left out later.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import pytest
 from ansible_collections.batten.core.plugins.module_utils import compare, desired, observed
 from ansible_collections.batten.core.plugins.module_utils.compare_networks import compare_networks
 
-DATA = Path(__file__).parent / "data" / "engine-26.1.5"
-STACK, SHOP = (json.loads((DATA / f"{name}.json").read_text()) for name in ("stack", "shop"))
+DATA = Path(__file__).parent / "data"
+STACK, SHOP, NEWER = (
+    json.loads((DATA / f"{name}.json").read_text())
+    for name in ("engine-26.1.5/stack", "engine-26.1.5/shop", "engine-28.5.2/infisical")
+)
 INFO = {"LoggingDriver": "json-file", "NCPU": 2, "CgroupVersion": "1", "DefaultRuntime": "runc"}
 
 
@@ -116,8 +120,10 @@ def test_an_untouched_host_shows_no_drift(
     assert look(recorded, {**INFO, **info}, {}) == []
 
 
-def test_nor_does_what_another_compose_made_of_the_test_stack() -> None:
-    assert look(SHOP, SHOP["info"], SHOP["daemon"]) == []
+@pytest.mark.parametrize("recorded", [SHOP, NEWER], ids=["Compose 2.26.1", "Engine 28.5.2, Compose 2.40.3"])
+def test_nor_does_what_another_compose_or_engine_made(recorded: dict[str, Any]) -> None:
+    assert len(recorded["containers"]) == 3
+    assert look(recorded, recorded["info"], recorded["daemon"]) == []
 
 
 @pytest.mark.parametrize(
