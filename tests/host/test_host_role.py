@@ -169,7 +169,11 @@ def test_rules_stay_when_docker_or_nftables_restarts_and_after_a_reboot(role: Ro
     wait_until_served(role)
     closed(role)
     role.host.run("systemctl start nftables && systemctl restart nftables")  # its file begins with: flush ruleset
-    assert "batten" in role.host.run("nft list tables").stdout
+    # systemctl waits for nftables itself, and not for what restarts with it.
+    deadline = time.monotonic() + 60
+    while "batten" not in role.host.run("nft list tables").stdout:
+        assert time.monotonic() < deadline, role.host.run("systemctl status batten-firewall", check=False).stdout
+        time.sleep(0.2)
     role.host.run(
         "systemctl disable --quiet nftables; systemctl reset-failed docker; systemctl restart docker"
     )  # Docker's own rules were flushed too
