@@ -17,13 +17,14 @@ from tests.rig import hosts, images, registry
 BASE = Path(__file__).parent / "stacks" / "oom" / "compose.yaml"
 MIB = 2**20
 ROOM = 96 * MIB
-# What a person's runaway program does: a little more every moment. It ends by itself.
+# What a person's runaway program does: a little more every moment, so slowly that the engine tells of one death before
+# the next. It ends by itself.
 HOG = """
 import time
 held = []
 for _ in range(60):
     held.append(b"x" * (4 * 2**20))
-    time.sleep(0.25)
+    time.sleep(0.5)
 """
 # What cannot be given back: all that is used but for pages of files (kernel, admin-guide/cgroup-v1/memory.rst).
 USED = """
@@ -64,7 +65,7 @@ def test_monitoring_dies_before_applications_and_the_database_lives(stack: Shop)
     subprocess.run(words, check=True, capture_output=True)
     stack.host.run(["systemd-run", "--quiet", "--unit=hog", "python3", "-c", HOG])
     try:
-        wait_until(lambda: "oom-api-1" in died(stack, began), "the end of the application", 30)
+        wait_until(lambda: "oom-api-1" in died(stack, began), "the end of the application", 90)
     finally:
         stack.host.run("systemctl stop hog", check=False)
 

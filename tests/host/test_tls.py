@@ -120,8 +120,8 @@ def piped(command: list[str]) -> subprocess.Popen[str]:
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    """End the process's input, and return what it printed."""
-    return process.communicate(timeout=60)[0]
+    """End the process's input, and return what it printed. A line comes first: docker exec may lose a bare end."""
+    return process.communicate("\n", timeout=60)[0]
 
 
 def controls(site: Site) -> dict[str, set[str]]:
