@@ -146,7 +146,7 @@ def _view(report: Report, docker: Docker) -> View | None:
 def _units(report: Report, running: Mapping[StackPaths, Mapping[str, Any]]) -> host_ours.Live:
     names = [name for paths, payload in running.items() for name in host_ours.watched(paths, payload["plan"])]
     with _Told(report, "systemd"):
-        return host_ours.systemd(names) if names else {}
+        return host_ours.live_units(names) if names else {}
     return {}
 
 

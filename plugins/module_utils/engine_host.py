@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic
+from . import atomic, systemd
 from .docker_api import SOCKET, Docker, DockerError
 from .engine_packages import APT_KEY, RPM_KEY_FILE, Package, PackagePlan, key_fingerprint, parse_os_release, satisfies
 from .errors import BattenError
@@ -146,10 +146,7 @@ def read_daemon(path: Path) -> dict[str, Any]:
 
 def units(*names: str) -> list[dict[str, str]]:
     """Return ``systemctl show`` of each unit; an unknown unit has empty values and MainPID 0."""
-    wanted = "ExecStart,EnvironmentFiles,Environment,MainPID,UnitFileState,ActiveState"
-    blocks = run(["systemctl", "show", "-p", wanted, "--", *names]).stdout.strip("\n").split("\n\n")
-    shown = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-    return [shown[index] if index < len(shown) else {} for index in range(len(names))]
+    return systemd.show(names, "ExecStart,EnvironmentFiles,Environment,MainPID,UnitFileState,ActiveState")
 
 
 def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import engine_host
+from . import engine_host, systemd
 from .errors import BattenError
 from .host_items import Item, Live
 
@@ -112,13 +112,7 @@ def _packages(names: list[str], _root: str) -> dict[str, Any]:
 def units(names: list[str], _root: str = "/") -> dict[str, Any]:
     """Return ``enabled, active`` in systemctl's words; ``masked``, ``missing`` alone. Raises BattenError where systemd
     does not answer."""
-    words = ["systemctl", "show", "-p", "LoadState,UnitFileState,ActiveState", "--", *names]
-    done = engine_host.run(words)
-    if done.returncode:
-        raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
-    blocks = done.stdout.strip("\n").split("\n\n")
-    shown = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-    shown += [{}] * (len(names) - len(shown))
+    shown = systemd.show(names, "LoadState,UnitFileState,ActiveState", must=True)
     return {name: _unit(block) for name, block in zip(names, shown)}
 
 

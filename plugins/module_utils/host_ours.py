@@ -10,15 +10,13 @@ import hashlib
 import os
 import re
 import stat
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import atomic, release, units
+from . import atomic, release, systemd, units
 from .compare import Difference
-from .errors import BattenError
 from .observed import by_service
 from .paths import PROGRAM, StackPaths
 
@@ -32,7 +30,7 @@ UNIT, DROP_IN, TIMER, OWNER, MODE, CURRENT, LEFTOVER, ORPHAN = (
     "leftover",
     "orphan",
 )
-_PROPERTIES = "Id,UnitFileState,ActiveState,NeedDaemonReload,DropInPaths,After"
+_PROPERTIES = "UnitFileState,ActiveState,NeedDaemonReload,DropInPaths,After"
 _ROOT = "0:0"
 
 
@@ -217,15 +215,10 @@ def watched(paths: StackPaths, plan: Mapping[str, Any]) -> list[str]:
     return [*units.instances(paths, plan), units.DRIFT_TIMER, "docker.service"]
 
 
-def systemd(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def live_units(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return what systemd says of each unit, by name (systemctl(1), show). Raises BattenError where it says nothing."""
-    words = ["systemctl", "show", f"--property={_PROPERTIES}", *sorted(set(names))]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
-    blocks = done.stdout.strip().split("\n\n")
-    found = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks)
-    return {one.get("Id", ""): one for one in found}
+    asked = sorted(set(names))
+    return dict(zip(asked, systemd.show(asked, _PROPERTIES, must=True)))
 
 
 def _units(paths: StackPaths, plan: Mapping[str, Any], live: Live) -> list[Difference]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import atomic, timers
+from . import atomic, systemd, timers
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 
@@ -213,19 +213,14 @@ def _timer(paths: StackPaths, kind: str) -> str:
 
 def _states(units: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return whether each unit is ``enabled`` and ``active``, in the words of systemctl(1)."""
-    words = ["systemctl", "show", "--property=UnitFileState,ActiveState", *units]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
-    blocks += [{}] * (len(units) - len(blocks))
-    return {unit: (block.get("UnitFileState", ""), block.get("ActiveState", "")) for unit, block in zip(units, blocks)}
+    shown = systemd.show(units, "UnitFileState,ActiveState")
+    return {unit: (block.get("UnitFileState", ""), block.get("ActiveState", "")) for unit, block in zip(units, shown)}
 
 
 def _stale(units: Sequence[str]) -> list[str]:
     """Return the units whose files changed on disk since systemd read them."""
-    words = ["systemctl", "show", "--property=Id,NeedDaemonReload", *units]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
-    return [f"{one.get('Id')}: read again" for one in blocks if one.get("NeedDaemonReload") == "yes"]
+    shown = systemd.show(units, "NeedDaemonReload")
+    return [f"{unit}: read again" for unit, one in zip(units, shown) if one.get("NeedDaemonReload") == "yes"]
 
 
 def _systemctl(*words: str) -> None:

@@ -61,7 +61,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(secret_facets, "look", lambda *_: secret_facets.Found())
     monkeypatch.setattr(host_ours, "of_stack", lambda *_: [])
     monkeypatch.setattr(host_ours, "of_host", lambda *_: [])
-    monkeypatch.setattr(host_ours, "systemd", lambda _: {})
+    monkeypatch.setattr(host_ours, "live_units", lambda _: {})
     return tmp_path
 
 

@@ -21,6 +21,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
     host_ports,
     host_rules,
     host_state,
+    systemd,
 )
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
@@ -484,6 +485,6 @@ def test_the_ports_of_a_stack_that_goes_are_predicted_and_stay_open_until_it_doe
 def test_a_systemd_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a host without units: a run would install a second keeper of the clock."""
     failed = SimpleNamespace(returncode=1, stdout="", stderr="Failed to connect to bus\n")
-    monkeypatch.setattr(engine_host, "run", lambda *_: failed)
+    monkeypatch.setattr(systemd.subprocess, "run", lambda *_words, **_more: failed)
     with pytest.raises(BattenError, match="Failed to connect to bus"):
         host_live.units(["auditd.service"])

@@ -198,7 +198,7 @@ def test_a_systemd_that_does_not_answer_is_an_error_and_not_a_row_for_each_unit(
     paths: StackPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Failed to connect to bus\n")
-    monkeypatch.setattr(host_ours.subprocess, "run", lambda *_words, **_more: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_words, **_more: failed)
     with pytest.raises(BattenError, match="Failed to connect to bus"):
-        host_ours.systemd(["docker.service"])
+        host_ours.live_units(["docker.service"])
     assert [one for one in host_ours.of_stack(paths, PAYLOAD, None, {}) if one.facet in ("unit", "timer")] == []

@@ -20,7 +20,7 @@ echo "$@" >>"$STATE/record"
 verb=$1; for unit do :; done
 case $verb in
 show)
-  shift 2; between=
+  shift 3; between=  # show --property=... --
   for unit; do
     [ -z "$between" ] || echo; between=yes
     [ -e "$STATE/active-$unit" ] && echo ActiveState=active || echo ActiveState=inactive

@@ -1,0 +1,33 @@
+"""What systemd says of units, with its words as systemctl prints them."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from ansible_collections.batten.core.plugins.module_utils import systemd
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+
+
+def says(text: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
+    done = subprocess.CompletedProcess([], code, text, "no bus\n" if code else "")
+    monkeypatch.setattr(systemd.subprocess, "run", lambda *_words, **_more: done)
+
+
+def test_a_block_a_unit_in_the_order_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    says("UnitFileState=enabled\nAfter=a.service b=c.mount\n\nUnitFileState=\nAfter=\n", monkeypatch)
+    found = systemd.show(["a.service", "none.service"], "UnitFileState,After")
+    assert found == [{"UnitFileState": "enabled", "After": "a.service b=c.mount"}, {"UnitFileState": "", "After": ""}]
+
+
+def test_a_systemd_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    says("", monkeypatch, code=1)
+    assert systemd.show(["a.service", "b.service"], "After") == [{}, {}]
+    with pytest.raises(BattenError, match="no bus"):
+        systemd.show(["a.service"], "After", must=True)
+
+
+def test_a_host_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert systemd.show(["a.service"], "After") == [{}]
