@@ -1,7 +1,4 @@
-"""What a host found when its timer made it look at itself: the last report, what changed when, and metrics.
-
-Format of the metrics: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-"""
+"""What a host found when its timer made it look at itself: the last report, what changed when, and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import atomic
+from . import atomic, exposition
 from .drift import Report
 from .observed import timestamp
 from .paths import HostPaths
@@ -63,7 +60,7 @@ def metrics(report: Report) -> str:
     """Return the report for Prometheus."""
     kinds = Counter((row["stack"] or "", row["scope"], row["facet"]) for row in report.drift)
     counts = {
-        f'{{stack="{stack}",scope="{scope}",facet="{facet}"}}': count
+        f'stack="{stack}",scope="{scope}",facet="{facet}"': count
         for (stack, scope, facet), count in sorted(kinds.items())
     }
     families: Sequence[tuple[str, str, Mapping[str, Any]]] = (
@@ -73,12 +70,7 @@ def metrics(report: Report) -> str:
         ("batten_drift_seconds", "How long the look took.", {"": report.seconds}),
         ("batten_drift_checked_timestamp_seconds", "When the host was looked at.", {"": timestamp(report.at)}),
     )
-    lines = []
-    for name, purpose, samples in families:
-        if samples:
-            lines += [f"# HELP {name} {purpose}", f"# TYPE {name} gauge"]
-            lines += [f"{name}{labels} {value}" for labels, value in samples.items()]
-    return "\n".join(lines) + "\n"
+    return exposition.text(families)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,4 @@
-"""What a stack's secrets are doing, for Prometheus: a file that node_exporter's textfile collector reads.
-
-Format: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-"""
+"""What a stack's secrets are doing, for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from . import atomic
+from . import atomic, exposition
 from .paths import StackPaths
 from .sync import Result
 
@@ -28,12 +25,7 @@ def text(stack: str, found: Result, waiting: Mapping[str, int], at: float) -> st
         ("batten_secret_refused", "Values of Infisical that did not work and are not used.", refused),
         ("batten_rotation_waiting_sessions", "Sessions of login roles that a rotation retires.", sessions),
     )
-    lines = []
-    for name, purpose, samples in families:
-        if samples:
-            lines += [f"# HELP {name} {purpose}", f"# TYPE {name} gauge"]
-            lines += [f"{name}{{{labels}}} {value}" for labels, value in samples.items()]
-    return "\n".join(lines) + "\n"
+    return exposition.text(families)
 
 
 def write(paths: StackPaths, found: Result, waiting: Mapping[str, int]) -> None:
