@@ -91,11 +91,6 @@ class Groups:
         return _read(self._controllers[controller] / name) if controller in self._controllers else ""
 
 
-def peak_memory(pid: int, root: str = "/") -> int | None:
-    """Return the most bytes that the control group of process ``pid`` ever used, None where nothing tells."""
-    return Groups(pid, root).peak()
-
-
 def weights(shares: int) -> set[int]:
     """Return what runc makes of shares on version 2: a line until 1.3.1, a curve since (opencontainers/cgroups,
     utils.go, ConvertCPUSharesToCgroupV2Value; issue opencontainers/runc#4772)."""

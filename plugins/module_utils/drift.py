@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -133,7 +132,7 @@ def _of_role_host(report: Report, root: str) -> None:
     with ExitStack() as locks, _Told(report, _HOST):
         if _lock(report, locks, _HOST, host.held(root, brief=True)):
             rules = host_state.rules(root)
-            report.notes += policy.expired(rules, _today())
+            report.notes += policy.expired(rules, policy.today())
             _add(report, host_state.of_host(root), rules)
 
 
@@ -156,7 +155,7 @@ def _running(report: Report, paths: StackPaths) -> dict[str, Any] | None:
         _add(report, host_ours.current(paths), ())
         payload = planned(paths)
         report.stacks[paths.stack] = {"release": release.identity(payload)}
-        report.notes += policy.expired(payload["plan"].get("drift") or (), _today())
+        report.notes += policy.expired(payload["plan"].get("drift") or (), policy.today())
         return payload
     return None
 
@@ -179,7 +178,7 @@ def _stack(
     with _Told(report, where):
         model = survey.with_digests(model_cache.merged(paths, payload), digests)
         seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
-        _add(report, [*seen.differences, *seen.reported, *seen.ignored], rules)
+        _list(report, [*seen.differences, *seen.reported], seen.ignored)
         report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
 
 
@@ -201,13 +200,15 @@ def _put_off(paths: StackPaths, payload: Mapping[str, Any]) -> list[str]:
 
 def _add(report: Report, differences: Sequence[Difference], rules: Sequence[policy.Rule]) -> None:
     """Sort differences by what the policy does about them. What is only told counts as drift, with the reason."""
-    division = policy.divide(differences, rules, _today())
+    division = policy.divide(differences, rules, policy.today())
+    _list(report, [*division.repair, *division.report], division.ignored)
+
+
+def _list(report: Report, found: Sequence[Difference], ignored: Sequence[Difference]) -> None:
     # Templates of units are every stack's: said once.
     known = {(one["scope"], one["name"], one["facet"]) for one in report.drift if one["scope"] == "host"}
-    report.drift += [
-        one.to_json() for one in (*division.repair, *division.report) if (one.scope, one.name, one.facet) not in known
-    ]
-    report.ignored += [one.to_json() for one in division.ignored]
+    report.drift += [one.to_json() for one in found if (one.scope, one.name, one.facet) not in known]
+    report.ignored += [one.to_json() for one in ignored]
 
 
 class _Told:
@@ -237,7 +238,3 @@ class _Told:
             return False
         self._report.errors.append(told)
         return True
-
-
-def _today() -> date:
-    return date.today()  # noqa: DTZ011 - a policy ends with its last day here

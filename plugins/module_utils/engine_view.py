@@ -46,10 +46,6 @@ class View:
         """Return the containers that are labelled as a Compose project's."""
         return [one for one in self.containers if (one["Config"].get("Labels") or {}).get(_PROJECT) == project]
 
-    def networks_of(self, project: str) -> list[Mapping[str, Any]]:
-        """Return the networks that are labelled as a Compose project's."""
-        return [one for one in self.networks if (one.get("Labels") or {}).get(_PROJECT) == project]
-
     @property
     def pids(self) -> list[int]:
         """The first processes of all containers that run, as numbered on the host."""

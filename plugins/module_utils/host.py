@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import date
 from typing import Any
 
 from . import (
@@ -299,7 +298,7 @@ def spared(
 ) -> tuple[host_items.Live, list[str]]:
     """Return ``live`` with what the policy leaves alone as if it were as wanted, and a line on each of these and on
     each rule that has ended."""
-    today = date.today()  # noqa: DTZ011 - a policy ends with its last day here
+    today = policy.today()
     division = policy.divide(host_items.compare(wanted, live), rules, today)
     left = {(one.facet, one.name) for one in (*division.report, *division.ignored)}
     told = [

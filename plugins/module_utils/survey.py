@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +165,7 @@ def look(
         *_stale_files(stack, paths, wanted, there),
     ]
     rules = payload["plan"].get("drift") or ()
-    today = date.today()  # noqa: DTZ011 - a policy ends with its last day here
+    today = policy.today()
     divided = policy.divide(found, rules, today)
     found, late = waiting.put_off(divided.repair, wanted, there, peaks, put_off, seconds)
     actions = decide(found, wanted, there)

@@ -17,6 +17,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
     host_state,
     lock,
     model_cache,
+    policy,
     release,
     secret_facets,
     survey,
@@ -52,8 +53,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for stack in ("infisical", "shop"):
         deployed(tmp_path, stack)
 
-    def look(_view: object, paths: StackPaths, *_: object) -> survey.Survey:
-        return survey.Survey({}, {}, {}, [], [row(paths.stack)], {}, frozenset())
+    def look(_view: object, paths: StackPaths, payload: dict[str, Any], *_: object) -> survey.Survey:
+        found = policy.divide([row(paths.stack)], payload["plan"].get("drift") or (), policy.today())
+        return survey.Survey({}, {}, {}, [], found.repair, {}, frozenset(), (), found.report, found.ignored)
 
     monkeypatch.setattr(View, "read", lambda docker: View(docker, {}, [], [], []))
     monkeypatch.setattr(survey, "look", look)

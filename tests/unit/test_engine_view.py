@@ -39,6 +39,5 @@ def test_a_view_knows_each_project_and_asks_for_an_image_once() -> None:
     view = View.read(engine)
     assert [one["Id"] for one in view.containers] == ["a", "b"]
     assert [one["Id"] for one in view.containers_of("shop")] == ["a"]
-    assert [one["Name"] for one in view.networks_of("shop")] == ["shop_edge"]
     assert [view.image("x"), view.image("x"), view.image("gone"), view.image("gone")][1:3] == [{"Id": "sha256:1"}, None]
     assert engine.asked == ["x", "gone"]

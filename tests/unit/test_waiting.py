@@ -115,9 +115,9 @@ def test_a_network_with_a_service_that_is_put_off_on_it_stays() -> None:
 def test_the_peak_comes_from_either_control_group(tmp_path: Path, lines: str, file: str) -> None:
     (tmp_path / "proc/7").mkdir(parents=True)
     (tmp_path / "proc/7/cgroup").write_text(lines)
-    assert cgroups.peak_memory(7, str(tmp_path)) is None
+    assert cgroups.Groups(7, str(tmp_path)).peak() is None
     path = tmp_path / file
     path.parent.mkdir(parents=True)
     path.write_text("1234\n")
-    assert cgroups.peak_memory(7, str(tmp_path)) == 1234
-    assert cgroups.peak_memory(8, str(tmp_path)) is None
+    assert cgroups.Groups(7, str(tmp_path)).peak() == 1234
+    assert cgroups.Groups(8, str(tmp_path)).peak() is None
