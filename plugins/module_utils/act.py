@@ -7,21 +7,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from . import adoption, atomic, gate, kernel, processes, scopes, survey
+from . import adoption, atomic, gate, held_ports, kernel, processes, scopes, survey
 from .actions import Action, recovering
 from .compare import LOADED
 from .compare_networks import MEMBERS
 from .compose import Compose
 from .desired import Desired, layers
 from .docker_api import Docker, DockerError
+from .errors import BattenError
 from .facet import never
 from .facets import FACETS
 from .observed import Observed, by_service
 from .paths import StackPaths
 from .quantities import size
 
+_T = TypeVar("_T")
 MANAGED = ""  # the key of ``once_healthy`` for a database that is no service of the stack
 _MADE = ("create", "recreate")
 _UPDATABLE = {facet.name for facet in FACETS if facet.live is not never} - {"networks"} | set(kernel.LIMITS)
@@ -191,9 +193,21 @@ class Actor:
             self.paths.filling.unlink()
             found = self.now()
             for name in sorted(fresh):
-                self.docker.start(found[name][0].id)
+                self._again_if_port_held(self.docker.start, found[name][0].id)
         if ready:
-            self.compose.up(ready)
+            self._again_if_port_held(self.compose.up, ready)
+
+    def _again_if_port_held(self, start: Callable[[_T], None], what: _T) -> None:
+        """Start; once more where the engine refused a port that it held for nobody, and let go of it."""
+        begun = time.monotonic()
+        try:
+            start(what)
+        except BattenError as refused:
+            why = held_ports.let_go(self.docker, refused.what)
+            if not why:
+                raise
+            self._note("docker.service", "restart", why, begun)
+            start(what)
 
     def _volumes(self) -> Mapping[str, Mapping[str, Any]]:
         return self.payload["plan"].get("volumes") or {}

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from . import atomic, lock, scopes
+from . import atomic, held_ports, lock, scopes
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import StackPaths
@@ -137,6 +137,7 @@ def _bring_up(
 ) -> bool:
     """Start what is down in groups ``which``, at least once, until they are ready or ``deadline`` has passed."""
     while True:
+        _wait_for(docker, deadline)  # another stack's boot may restart the engine
         wanted = [each for group in in_order(plan["start_order"], _observe(docker, plan))[which] for each in group]
         if all(container.ready for container in wanted):
             return True
@@ -144,7 +145,7 @@ def _bring_up(
             with lock.held(paths.lock, brief=True):
                 for container in wanted:
                     if container.down:
-                        problem = _try(docker.start, container.id)
+                        problem = _start(docker, container.id, say)
                         if not (problem and complaints.get(container.service)):  # a retry is no news
                             say(f"{container.service}: {problem or 'started'}")
                         complaints[container.service] = problem
@@ -175,6 +176,18 @@ def _wait_for(docker: Docker, deadline: float) -> None:
         if time.monotonic() >= deadline:
             raise BattenError("the Docker engine does not answer", docker.path, "see: journalctl -b -u docker")
         time.sleep(_PAUSE_SECONDS)
+
+
+def _start(docker: Docker, identifier: str, say: Callable[[str], None]) -> str:
+    """Start a container, once more where the engine held its port for nobody; return the engine's complaint."""
+    problem = _try(docker.start, identifier)
+    try:
+        if done := held_ports.let_go(docker, problem):
+            say(f"{done}; the engine was restarted")
+            return _try(docker.start, identifier)
+    except BattenError as error:
+        return str(error)
+    return problem
 
 
 def _try(action: Callable[[str], None], identifier: str) -> str:

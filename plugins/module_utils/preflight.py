@@ -128,10 +128,11 @@ def used_ports(
 ) -> list[Problem]:
     """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where we publish nothing.
 
-    The engine takes a container's ports before it calls it running, so what the engine itself holds of a container
-    of ours that does not run is of one that it starts just now, as after a boot.
+    What the engine holds of no running container it has taken for one that it starts just now, as after a boot, or for
+    nobody (``held_ports.py``): both are settled when the container starts.
     """
-    held, claimed = _published(observed, running=True), _published(observed, running=False)
+    held = _published(observed)
+    others = {key: who for key, who in sockets.items() if not who.startswith(_ENGINE)}
     found = []
     for name, port in _ports(desired):
         number = str(port.get("published") or "")
@@ -140,8 +141,7 @@ def used_ports(
         protocol, address = port.get("protocol") or "tcp", _host(port)
         users = dict(published)
         if (protocol, int(number)) not in held:
-            starts = (protocol, int(number)) in claimed
-            users.update({key: who for key, who in sockets.items() if not (starts and who.startswith(_ENGINE))})
+            users.update(others)
         for (their_protocol, their_address, their_port), who in users.items():
             overlap = address in _WILDCARDS or their_address in _WILDCARDS or address == their_address
             if overlap and (their_protocol, their_port) == (protocol, int(number)):
@@ -151,13 +151,13 @@ def used_ports(
     return found
 
 
-def _published(observed: Mapping[str, Sequence[Observed]], running: bool) -> set[tuple[str, int]]:
-    """Return ``(protocol, port)`` of what our containers publish: those that run, or those that do not."""
+def _published(observed: Mapping[str, Sequence[Observed]]) -> set[tuple[str, int]]:
+    """Return ``(protocol, port)`` of what our running containers publish."""
     return {
         (target.partition("/")[2], int(binding["HostPort"]))
         for containers in observed.values()
         for one in containers
-        if (one.state in ("running", "paused", "restarting")) is running
+        if one.state in ("running", "paused", "restarting")
         for target, bindings in (one.host.get("PortBindings") or {}).items()
         for binding in bindings or []
         if str(binding.get("HostPort") or "").isdigit()
