@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import atomic, capacity, host, host_act, host_firewall, host_items, host_live, host_rollback
+from . import atomic, capacity, host, host_act, host_firewall, host_items, host_live, host_rollback, host_wanted
 from .compare import Difference
 from .host_firewall import Rules
 
@@ -32,8 +32,8 @@ def follow(
 def _follow(root: str, coming: Mapping[str, Mapping[str, Any]], check: bool) -> list[Difference]:
     path = host_live.at(host_act.RECORD, root)
     record = atomic.read_json(path, {})
-    ports = host.ports({**capacity.recorded_plans(root), **coming}, {})
-    wanted = {one.key: one for one in host.firewall_items(Rules.from_json(record["rules"]), ports)}
+    ports = host_wanted.ports({**capacity.recorded_plans(root), **coming}, {})
+    wanted = {one.key: one for one in host_wanted.firewall_items(Rules.from_json(record["rules"]), ports)}
     old = host_items.from_json(record["items"])
     before = next(one.value for one in old if one.key == ("file", host_rollback.RULES_FILE))
     text = next(one.value for key, one in wanted.items() if key == ("file", host_rollback.RULES_FILE))

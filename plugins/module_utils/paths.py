@@ -33,6 +33,11 @@ class HostPaths:
         """A line of JSON for each look that found something else than the one before."""
         return Path(self.root) / "var/log/batten/drift.jsonl"
 
+    @property
+    def audit(self) -> Path:
+        """A line of JSON for each thing that a run did here."""
+        return Path(self.root) / "var/log/batten/audit.jsonl"
+
 
 @dataclass(frozen=True)
 class StackPaths:
@@ -175,7 +180,7 @@ class StackPaths:
 
     @property
     def audit(self) -> Path:
-        return self._at("var/log/batten/audit.jsonl")
+        return HostPaths(self.root).audit
 
     @property
     def lock(self) -> Path:

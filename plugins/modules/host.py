@@ -198,7 +198,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.batten.core.plugins.module_utils import host
+from ansible_collections.batten.core.plugins.module_utils import host, host_wanted
 from ansible_collections.batten.core.plugins.module_utils.errors import reported
 
 ARGUMENTS = {
@@ -259,7 +259,7 @@ def main() -> None:
         outcome = (
             host.remove(module.check_mode)
             if state == "absent"
-            else host.run(host.Options(**options), planned, module.check_mode)
+            else host.run(host_wanted.Options(**options), planned, module.check_mode)
         )
         for warning in outcome.warnings:
             module.warn(warning)

@@ -19,8 +19,10 @@ from ansible_collections.batten.core.plugins.module_utils import (
     host_items,
     host_live,
     host_ports,
+    host_rollback,
     host_rules,
     host_state,
+    host_wanted,
     systemd,
 )
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
@@ -32,11 +34,13 @@ from ansible_collections.batten.core.plugins.module_utils.host_items import Item
 SERVER = Facts(
     audited=("/usr/bin/dockerd", "/var/lib/docker", "/etc/docker"), ssh=(22,), keepers=("systemd-timesyncd",)
 )
-OPTIONS = host.Options(sysctls={"net.ipv4.tcp_syncookies": 1, "kernel.dmesg_restrict": 1, "fs.suid_dumpable": None})
+OPTIONS = host_wanted.Options(
+    sysctls={"net.ipv4.tcp_syncookies": 1, "kernel.dmesg_restrict": 1, "fs.suid_dumpable": None}
+)
 
 
-def facets(options: host.Options, facts: Facts) -> set[str]:
-    return {item.facet for item in host.items(options, facts, {})}
+def facets(options: host_wanted.Options, facts: Facts) -> set[str]:
+    return {item.facet for item in host_wanted.items(options, facts, {})}
 
 
 def test_a_server_gets_everything_and_a_container_what_it_can_own() -> None:
@@ -44,7 +48,7 @@ def test_a_server_gets_everything_and_a_container_what_it_can_own() -> None:
     assert facets(OPTIONS, SERVER) == everything
     in_container = replace(SERVER, container=True)
     assert facets(OPTIONS, in_container) == everything - {"audit", "time", "swap"}
-    names = [item.name for item in host.items(OPTIONS, in_container, {}) if item.kind == "sysctl"]
+    names = [item.name for item in host_wanted.items(OPTIONS, in_container, {}) if item.kind == "sysctl"]
     assert names == ["net.ipv4.tcp_syncookies"]
 
 
@@ -77,11 +81,11 @@ def test_each_part_is_turned_off_by_itself(off: dict[str, Any], gone: set[str]) 
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(BattenError, match=said):
-        host.items(replace(OPTIONS, **options), SERVER, {})
+        host_wanted.items(replace(OPTIONS, **options), SERVER, {})
 
 
 def test_what_is_there_already_is_no_difference_and_everything_else_is() -> None:
-    items = host.items(OPTIONS, SERVER, {})
+    items = host_wanted.items(OPTIONS, SERVER, {})
     live = {item.key: item.value for item in items}
     assert host_items.compare(items, live) == []
     nothing = {item.key: None for item in items}
@@ -141,25 +145,25 @@ def test_rules_that_somebody_edited_are_told(actual: dict[str, Any] | None, told
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
-    items = host.items(OPTIONS, SERVER, {})
+    items = host_wanted.items(OPTIONS, SERVER, {})
     assert host_items.from_json([item.to_json() for item in items]) == items
 
 
 def test_what_is_no_longer_wanted_goes_but_no_package_owner_or_member() -> None:
-    record = {"items": [item.to_json() for item in host.items(OPTIONS, SERVER, {})]}
-    wanted = host.items(replace(OPTIONS, firewall=False, docker_group=False, docker_files=False), SERVER, {})
+    record = {"items": [item.to_json() for item in host_wanted.items(OPTIONS, SERVER, {})]}
+    wanted = host_wanted.items(replace(OPTIONS, firewall=False, docker_group=False, docker_files=False), SERVER, {})
     assert {one.kind for one in host.left(record, wanted)} == {"file", "table", "unit"}
-    assert host.left(record, host.items(OPTIONS, SERVER, {})) == []
+    assert host.left(record, host_wanted.items(OPTIONS, SERVER, {})) == []
 
 
 def test_a_listing_is_remembered_as_long_as_the_rules_are_the_same() -> None:
-    wanted = host.firewall_items(host.Rules(), [("", "tcp", 443)])
+    wanted = host_wanted.firewall_items(host_wanted.Rules(), [("", "tcp", 443)])
     kept = [
         replace(one, value={**one.value, "listing": ["as loaded"]}) if one.kind == "table" else one for one in wanted
     ]
     record = {"items": [one.to_json() for one in kept]}
     assert host.remembered(wanted, record) == kept
-    other = host.firewall_items(host.Rules(), [])
+    other = host_wanted.firewall_items(host_wanted.Rules(), [])
     assert host.remembered(other, record) == other
 
 
@@ -417,7 +421,7 @@ def armed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[l
     monkeypatch.setattr(host_live, "table", lambda: None)
     monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
     items = [
-        Item("file", "firewall", host.RULES_FILE, RULES),
+        Item("file", "firewall", host_rollback.RULES_FILE, RULES),
         Item("table", "firewall", "nftables", {"digest": "0123456789abcdef"}),
         Item("mode", "mode", "/etc/docker", "0755"),
     ]
@@ -437,7 +441,7 @@ def test_rules_that_nobody_confirmed_are_loaded_by_no_repair(armed: tuple[Path, 
     root, asked = armed
     assert [one.facet for one in host.again(str(root))] == ["mode"]
     assert host_ports.follow(str(root)) == []
-    assert not (root / host.RULES_FILE[1:]).exists()
+    assert not (root / host_rollback.RULES_FILE[1:]).exists()
     assert loaded(asked) == []
     assert atomic.read_json(root / "var/lib/batten/host.json", {})["armed"] == "0123456789abcdef"
     assert "firewall" in {one.facet for one in host_state.of_host(str(root))}
@@ -452,7 +456,7 @@ def test_confirmed_rules_are_repaired_like_all_else(
     atomic.write(root / "run/batten/firewall-new.nft", RULES.encode())
     host.confirm("0123456789abcdef", str(root))
     assert "armed" not in atomic.read_json(root / "var/lib/batten/host.json", {})
-    assert (root / host.RULES_FILE[1:]).read_text() == RULES
+    assert (root / host_rollback.RULES_FILE[1:]).read_text() == RULES
     monkeypatch.setattr(host_live, "table", lambda: live if loaded(asked) else None)
     assert [one.facet for one in host.again(str(root))] == ["firewall", "mode"]
     assert len(loaded(asked)) == 1
@@ -467,14 +471,14 @@ def test_rules_that_are_loaded_and_not_yet_confirmed_are_not_written_for_the_nex
     items = host_items.from_json(atomic.read_json(root / "var/lib/batten/host.json", {})["items"])[:2]
     actor = host_act.Actor(items, host_live.read(items, str(root)), True, str(root))
     assert actor.run((), {}, {}, 60) == "0123456789abcdef"
-    assert not (root / host.RULES_FILE[1:]).exists()
+    assert not (root / host_rollback.RULES_FILE[1:]).exists()
     assert [words[0] for words in asked if words[0] == "systemd-run"] == ["systemd-run"]
 
 
 def test_the_ports_of_a_stack_that_goes_are_predicted_and_stay_open_until_it_does(tmp_path: Path) -> None:
     plan = {"services": {"web": {"ports": [{"published": 80, "protocol": "tcp", "address": None}]}}}
     atomic.write_json(tmp_path / "var/lib/batten/shop/plan.json", plan)
-    items = host.firewall_items(Rules(), host.ports({"shop": plan}, {}))
+    items = host_wanted.firewall_items(Rules(), host_wanted.ports({"shop": plan}, {}))
     record = {"items": [one.to_json() for one in items], "rules": Rules().to_json(), "open": ["tcp 80"]}
     atomic.write_json(tmp_path / "var/lib/batten/host.json", record)
     [found] = host_ports.follow(str(tmp_path), {"shop": {}}, check=True)

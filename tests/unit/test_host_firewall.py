@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import host, host_live
+from ansible_collections.batten.core.plugins.module_utils import host_live, host_wanted
 from ansible_collections.batten.core.plugins.module_utils.host_facts import Facts
 from ansible_collections.batten.core.plugins.module_utils.host_firewall import (
     Port,
@@ -44,12 +44,12 @@ def test_what_a_plan_publishes_to_the_outside(ports: list[dict[str, Any]], found
 
 def test_what_runs_keeps_its_ports_until_the_run_has_deployed_what_is_new() -> None:
     recorded, planned = {"app": plan(port(80))}, {"app": [port(8080)]}
-    assert opened(host.ports(recorded, planned)) == ["tcp 80", "tcp 8080"]
+    assert opened(host_wanted.ports(recorded, planned)) == ["tcp 80", "tcp 8080"]
 
 
 def test_a_port_that_is_recorded_on_one_address_is_not_opened_on_all() -> None:
     recorded = {"app": plan(port(443, "198.51.100.7"))}
-    assert opened(host.ports(recorded, {"app": [port(443)]})) == ["tcp 198.51.100.7:443"]
+    assert opened(host_wanted.ports(recorded, {"app": [port(443)]})) == ["tcp 198.51.100.7:443"]
 
 
 def test_ports_on_one_address_are_open_on_that_address_alone() -> None:
@@ -75,10 +75,10 @@ def test_the_host_s_own_ports_are_closed_only_when_asked_and_never_ssh_s() -> No
 
 
 def test_another_firewall_keeps_the_host_s_own_ports_and_that_is_told() -> None:
-    options, facts = host.Options(firewall_input=True), Facts(others=("ufw",), ssh=(22,))
-    assert host.rules(options, facts).ssh == ()
-    assert host.rules(options, Facts(ssh=(22,))).ssh == (22,)
-    assert "ufw is active: host_firewall_input is left to it" in host.notes(options, facts, [])[0]
+    options, facts = host_wanted.Options(firewall_input=True), Facts(others=("ufw",), ssh=(22,))
+    assert host_wanted.rules(options, facts).ssh == ()
+    assert host_wanted.rules(options, Facts(ssh=(22,))).ssh == (22,)
+    assert "ufw is active: host_firewall_input is left to it" in host_wanted.notes(options, facts, [])[0]
 
 
 def test_the_digest_in_the_comment_tells_rules_apart() -> None:
