@@ -33,6 +33,7 @@ from . import atomic, credentials, mounts
 from .docker_api import Docker
 from .errors import BattenError
 from .paths import StackPaths
+from .postgres_dumps import dump_words, first_line, program_words, psql_words, running
 from .postgres_roles import differences, logins, script
 
 # One query over catalogs that all databases share. pg_shdepend tells who owns things in which database (manual, 51.47).
@@ -118,14 +119,14 @@ def dump(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPath
         handle, temporary = tempfile.mkstemp(prefix=f".{database}.", dir=str(paths.dumps))
         try:
             with os.fdopen(handle, "wb") as stream:
-                words = client.words("pg_dump", ["--format=custom", f"--dbname={database}"])
+                words = client.words("pg_dump", dump_words(database))
                 done = subprocess.run(
                     words, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.PIPE, check=False
                 )
                 os.fsync(stream.fileno())
             if done.returncode:
                 raise BattenError(
-                    f"pg_dump failed: {_first_line(done.stderr.decode(errors='replace'))}",
+                    f"pg_dump failed: {first_line(done.stderr.decode(errors='replace'))}",
                     f"database {database}",
                     "see: df -h",
                 )
@@ -146,7 +147,7 @@ class _Client:
     restore: str
 
     def words(self, program: str, arguments: Sequence[str]) -> list[str]:
-        return [*self.prefix, program, f"--username={self.user}", "--no-password", *arguments]
+        return [*self.prefix, *program_words(program, self.user, arguments)]
 
 
 @contextmanager
@@ -170,16 +171,9 @@ def _client(
 
 def _local(docker: Docker, project: str, service: str, superuser: str) -> _Client:
     """Return a client inside the server's container: its socket trusts the container's own user."""
-    for container in docker.list(project):
-        labels = container["Labels"]
-        if labels.get("com.docker.compose.service") == service and container["State"] == "running":
-            name = container["Names"][0].lstrip("/")
-            prefix = ("docker", "exec", "-i", name)
-            restore = f"{' '.join(prefix)} pg_restore --clean --if-exists -U {superuser} -d {{database}} < {{path}}"
-            return _Client(prefix, superuser, restore)
-    raise BattenError(
-        "the database server does not run", f"service {service}", f"see: docker logs {project}-{service}-1"
-    )
+    prefix = ("docker", "exec", "-i", running(docker, project, service))
+    restore = f"{' '.join(prefix)} pg_restore --clean --if-exists -U {superuser} -d {{database}} < {{path}}"
+    return _Client(prefix, superuser, restore)
 
 
 def _remote(managed: Mapping[str, Any], image: str, place: Path) -> _Client:
@@ -213,19 +207,11 @@ def _remote(managed: Mapping[str, Any], image: str, place: Path) -> _Client:
 
 def _psql(client: _Client, database: str, sql: str) -> str:
     """Run ``sql``, given on standard input, and return what it prints."""
-    arguments = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
-    words = client.words("psql", [*arguments, f"--dbname={database}"])
+    words = client.words("psql", psql_words(database))
     done = subprocess.run(words, input=sql, capture_output=True, text=True, check=False)
     if done.returncode:
-        # Only the first line: the next would quote the statement.
-        raise BattenError(
-            f"PostgreSQL says: {_first_line(done.stderr)}", f"database {database}", "see the server's log"
-        )
+        raise BattenError(f"PostgreSQL says: {first_line(done.stderr)}", f"database {database}", "see the server's log")
     return done.stdout
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing"])[0]
 
 
 def _pgpass(field: Any) -> str:

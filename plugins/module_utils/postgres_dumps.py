@@ -1,6 +1,7 @@
 """Databases in a stack's own PostgreSQL containers: which there are, their dumps as streams, and loading them again.
 
-All goes through ``docker exec`` and the server's own programs, so that client and server are of one version.
+All goes through ``docker exec`` and the server's own programs, so that client and server are of one version. How these
+programs are called (``postgres.py`` calls them too) is said here alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from .docker_api import Docker
 from .errors import BattenError
+from .postgres_roles import identifier
 from .preflight import is_postgres
 
 _USER_OPTIONS = ("-U", "--username")
@@ -26,15 +28,13 @@ class Server:
 
     def words(self, program: str, arguments: Sequence[str]) -> list[str]:
         """Return the command line that runs one of PostgreSQL's programs beside the server."""
-        return ["docker", "exec", "-i", self.container, program, f"--username={self.user}", "--no-password", *arguments]
+        return ["docker", "exec", "-i", self.container, *program_words(program, self.user, arguments)]
 
     def psql(self, docker: Docker, sql: str, database: str = "postgres") -> str:
         """Run ``sql``, which holds no secret, and return what it prints. Raises BattenError with the server's words."""
-        arguments = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
-        words = self.words("psql", [*arguments, f"--dbname={database}"])[4:]
-        done = docker.exec(self.container, words, stdin=sql.encode())
+        done = docker.exec(self.container, program_words("psql", self.user, psql_words(database)), stdin=sql.encode())
         if done.exit_code:
-            said = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[0]
+            said = first_line(done.stderr.decode(errors="replace"))
             raise BattenError(f"PostgreSQL says: {said}", f"service {self.service}", "see the server's log")
         return done.stdout.decode()
 
@@ -50,7 +50,7 @@ class Server:
     def create(self, docker: Docker, database: str) -> None:
         """Make ``database`` if it is not there."""
         if database not in self.databases(docker):
-            self.psql(docker, f"CREATE DATABASE {quoted(database)}")
+            self.psql(docker, f"CREATE DATABASE {identifier(database)}")
 
 
 def dumps(service: Mapping[str, Any]) -> bool:
@@ -79,6 +79,17 @@ def running(docker: Docker, project: str, service: str) -> str:
     raise BattenError("it does not run", f"service {service}", f"see: docker logs {project}-{service}-1")
 
 
+def program_words(program: str, user: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command line of one of PostgreSQL's programs, which never asks for a password."""
+    return [program, f"--username={user}", "--no-password", *arguments]
+
+
+def psql_words(database: str) -> list[str]:
+    """Options of psql that have it run what standard input holds up to the first error, and print bare values."""
+    alike = ["--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
+    return [*alike, f"--dbname={database}"]
+
+
 def dump_words(database: str) -> list[str]:
     """Options of pg_dump for a dump that :func:`load_words` takes."""
     return ["--format=custom", f"--dbname={database}"]
@@ -93,6 +104,6 @@ def load_words(database: str) -> list[str]:
     return ["--clean", "--if-exists", "--single-transaction", f"--dbname={database}"]
 
 
-def quoted(name: str) -> str:
-    """Quote an SQL identifier (PostgreSQL manual, 4.1.1)."""
-    return '"' + name.replace('"', '""') + '"'
+def first_line(said: str) -> str:
+    """Return the first line of what a program says of its failure: psql's next one would quote the statement."""
+    return (said.strip().splitlines() or ["nothing"])[0]
