@@ -74,8 +74,8 @@ def point(link: Path, target: Path) -> bool:
     return True
 
 
-def write_tree(path: Path, entries: Mapping[str, bytes], mode: int = 0o644) -> list[str]:
-    """Make directory ``path`` hold exactly ``entries`` (relative names). Returns the names written or removed.
+def write_tree(path: Path, entries: Mapping[str, bytes]) -> list[str]:
+    """Make directory ``path`` hold exactly ``entries`` (relative names), mode 0644. Return what was written or removed.
 
     A missing directory appears whole, by rename, so that a killed run leaves none that is half filled.
     """
@@ -85,14 +85,14 @@ def write_tree(path: Path, entries: Mapping[str, bytes], mode: int = 0o644) -> l
         try:
             os.chmod(staging, 0o755)  # noqa: S103 - mkdtemp makes 0700, and services read these as their own users
             for name, content in entries.items():
-                write(staging / name, content, mode)
+                write(staging / name, content, 0o644)
             os.rename(staging, path)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         sync_directory(path.parent)
         return sorted(entries)
-    changed = [name for name, content in sorted(entries.items()) if write(path / name, content, mode)]
+    changed = [name for name, content in sorted(entries.items()) if write(path / name, content, 0o644)]
     for found in sorted(item for item in path.rglob("*") if not item.is_dir() or item.is_symlink()):
         name = str(found.relative_to(path))
         if name not in entries:

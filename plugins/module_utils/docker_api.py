@@ -216,15 +216,13 @@ class Docker:
         """Change limits or the restart policy of a live container; keys as in the API's ``UpdateConfig``."""
         self.call("POST", f"/containers/{quote(identifier)}/update", body=dict(resources))
 
-    def exec(
-        self, identifier: str, command: Sequence[str], stdin: bytes = b"", user: str = "", timeout: float = 600
-    ) -> ExecResult:
+    def exec(self, identifier: str, command: Sequence[str], stdin: bytes = b"", timeout: float = 600) -> ExecResult:
         """Run ``command`` in a container, feeding it ``stdin``. The place for a secret is ``stdin``, not ``command``.
 
         Uses the hijacked connection of ``/exec/ID/start``: after the 101 answer the socket carries raw input one way
         and frames the other way (https://docs.docker.com/reference/api/engine/version/v1.44/#tag/Exec).
         """
-        setup = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Cmd": list(command), "User": user}
+        setup = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
         created = self.call("POST", f"/containers/{quote(identifier)}/exec", body=setup)["Id"]
         body = b'{"Detach":false,"Tty":false}'
         head = (

@@ -139,7 +139,7 @@ def satisfies(installed: str, wanted: str) -> bool:
     return not wanted or version_tuple(installed)[: len(version_tuple(wanted))] == version_tuple(wanted)
 
 
-def engine_package(source: str, host: System) -> str:
+def engine_package(source: str) -> str:
     return "docker-ce" if source == "upstream" else "docker.io"
 
 
@@ -224,7 +224,7 @@ def plan_packages(
         return PackagePlan()
     packages = wanted(source, host)
     others = FOREIGN + (OF_DISTRO[host.family] if source == "upstream" else OF_UPSTREAM)
-    pinned = engine_package(source, host)
+    pinned = engine_package(source)
     versioned = {pinned, "docker-ce-cli"} if source == "upstream" else {pinned}
     install = tuple(
         f"{name}={version}" if name in versioned and version else name

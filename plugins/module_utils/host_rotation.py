@@ -36,9 +36,7 @@ class Wanted:
         return [name for name in self.names if not name.startswith(PREFIX) and name != IDENTITY]
 
 
-def rotate(
-    stack: str, wanted: Wanted, docker: Docker, check: bool, say: Callable[[str], None] = lambda _: None
-) -> dict[str, dict[str, Any]]:
+def rotate(stack: str, wanted: Wanted, docker: Docker, check: bool) -> dict[str, dict[str, Any]]:
     """Rotate on this host what is ``wanted``; return what came of it by stack. Names are checked before any is rotated.
 
     ``stack`` is the host's own, or ``infisical`` on a host that runs nothing else.
@@ -52,7 +50,7 @@ def rotate(
     with ExitStack() as locks:
         for name in here if not check else ():
             locks.enter_context(lock.held(StackPaths(name).lock))
-        turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name)), say) for name in here}
+        turns = {name: Rotation(docker, StackPaths(name), _push(StackPaths(name))) for name in here}
         names = {
             name: chosen(
                 one.rules,

@@ -16,17 +16,11 @@ CONFIG, RUNNING, PACKAGES = "daemon_config", "daemon_running", "packages"
 _ENGINE = "docker.service"
 
 
-def differences(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Difference]:
-    """Return what is not as it was left; ``info`` is ``GET /info``, None where the caller has not asked yet.
-
-    Nothing is told of a host that role docker or role host was never run on. Raises BattenError where this process may
-    not see what it should.
-    """
-    return [*of_engine(root, info), *of_host(root)]
-
-
 def of_host(root: str = "/") -> list[Difference]:
-    """Return what is not as role host left it, and the disks of stacks that are not mounted."""
+    """Return what is not as role host left it, nothing where it never ran, and disks of stacks that are not mounted.
+
+    Raises BattenError where this process may not see what it should.
+    """
     items = host_items.from_json(_record(root).get("items", ()))
     return [*host_items.compare(items, host_live.read(items, root)), *_mounts(root)]
 
@@ -52,7 +46,8 @@ def _disks(plan: Mapping[str, Any]) -> Iterable[str]:
 
 
 def of_engine(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Difference]:
-    """Return what is not as role docker left it."""
+    """Return what is not as role docker left it, nothing where it never ran. ``info`` is ``GET /info``, None where the
+    caller has not asked yet."""
     kept = atomic.read_json(host_live.at(str(engine_host.KEPT), root), {})
     if not kept:
         return []

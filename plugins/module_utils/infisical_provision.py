@@ -135,14 +135,6 @@ def predict(paths: StackPaths, client: Client, settings: Settings) -> list[str]:
     return changes + [f"Infisical: {key} set to {str(value).lower()}" for key, value in _open_settings(config).items()]
 
 
-def rotate_provisioner(paths: StackPaths, client: Client) -> list[str]:
-    """Give the provisioning identity a new client secret, in the same order."""
-    organisation = open_organisation(paths, client)
-    _new_provisioner_secret(paths, organisation)
-    _tidy(paths, organisation)
-    return organisation.changes
-
-
 def open_organisation(paths: StackPaths, client: Client) -> Organisation:
     """Log ``client`` in as the provisioning identity. Raises BattenError when the server was not set up by batten."""
     organisation = _as_provisioner(paths, client)

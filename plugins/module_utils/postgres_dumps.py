@@ -30,9 +30,9 @@ class Server:
         """Return the command line that runs one of PostgreSQL's programs beside the server."""
         return ["docker", "exec", "-i", self.container, *program_words(program, self.user, arguments)]
 
-    def psql(self, docker: Docker, sql: str, database: str = "postgres") -> str:
+    def psql(self, docker: Docker, sql: str) -> str:
         """Run ``sql``, which holds no secret, and return what it prints. Raises BattenError with the server's words."""
-        done = docker.exec(self.container, program_words("psql", self.user, psql_words(database)), stdin=sql.encode())
+        done = docker.exec(self.container, program_words("psql", self.user, psql_words("postgres")), stdin=sql.encode())
         if done.exit_code:
             said = first_line(done.stderr.decode(errors="replace"))
             raise BattenError(f"PostgreSQL says: {said}", f"service {self.service}", "see the server's log")

@@ -61,14 +61,19 @@ class Connection:
         *,
         root: bool = True,
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
-        stdout: int | IO[bytes] | None = subprocess.PIPE,
-        stderr: int | IO[bytes] | None = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
-        """Start ``words`` on the host. Raises BattenError where the program that connects is not here."""
+        """Start ``words`` on the host, with pipes for its output and errors.
+
+        Raises BattenError where the program that connects is not here.
+        """
         argv = self.argv(words, root=root)
         try:
             return subprocess.Popen(
-                argv, stdin=stdin, stdout=stdout, stderr=stderr, env={**os.environ, **self.environment}
+                argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **self.environment},
             )
         except FileNotFoundError:
             raise BattenError(f"there is no `{argv[0]}` on this machine", self.host, f"install {argv[0]}") from None

@@ -38,11 +38,9 @@ class Given:
     cpus: float | None = None
 
 
-def settings_of(
-    inventory: str, limit: str | None = None, extra: Mapping[str, Any] | None = None
-) -> dict[str, tuple[StackSettings, ...]]:
+def settings_of(inventory: str, limit: str | None = None) -> dict[str, tuple[StackSettings, ...]]:
     """Return the stacks of each host of the inventory. Relative paths are below the inventory's directory."""
-    return stacks_of(inventory, runner.load_hosts(inventory, limit, extra))
+    return stacks_of(inventory, runner.load_hosts(inventory, limit))
 
 
 def stacks_of(inventory: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[StackSettings, ...]]:

@@ -254,11 +254,9 @@ def run_playbook(
     )
 
 
-def run_module(
-    name: str, inventory: str, *, limit: str | None = None, pattern: str = "all", on_event: Callable[[Event], None]
-) -> int:
+def run_module(name: str, inventory: str, *, pattern: str = "all", on_event: Callable[[Event], None]) -> int:
     """Run one module without arguments, as root, on the hosts of ``pattern``; otherwise as :func:`run_playbook`."""
-    return _run({"module": name, "host_pattern": pattern, "cmdline": "--become"}, inventory, limit, None, on_event)
+    return _run({"module": name, "host_pattern": pattern, "cmdline": "--become"}, inventory, None, None, on_event)
 
 
 def _run(

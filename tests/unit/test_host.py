@@ -326,7 +326,7 @@ def test_packages_are_held_at_the_version_that_was_asked_for(
 
 
 def test_an_untouched_host_without_records_shows_nothing(tmp_path: Path) -> None:
-    assert host_state.differences(str(tmp_path), {}) == []
+    assert [*host_state.of_engine(str(tmp_path), {}), *host_state.of_host(str(tmp_path))] == []
 
 
 def test_a_host_is_made_again_what_the_last_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,11 +313,6 @@ def test_rotating_an_identity_revokes_the_old_secret_last(host: Callable[[str], 
 
         infisical_provision.rotate_identity(paths, client, "shop", "web1", save)
         assert [each["value"] for each in fake.valid_secrets(identity["id"])] == [saved[0].client_secret]
-        provisioner = next(one for one in fake.identities if one["name"] == "batten-provisioning")
-        old = fake.valid_secrets(provisioner["id"])[0]["value"]
-        infisical_provision.rotate_provisioner(paths, client)
-        (new,) = fake.valid_secrets(provisioner["id"])
-        assert new["value"] == credentials.load(paths).values["provisioning_client_secret"] != old
 
 
 def test_a_host_elsewhere_keeps_its_old_way_until_it_confirms_the_new_one(host: Callable[[str], StackPaths]) -> None:

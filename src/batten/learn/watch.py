@@ -38,9 +38,7 @@ _LISTEN_SECONDS = 60.0
 _LOG_LINES = 200
 
 
-def await_good(
-    place: Place, service: str, settle: float = _SETTLE_SECONDS, patience: float = _GIVE_UP_SECONDS
-) -> Outcome:
+def await_good(place: Place, service: str, settle: float = _SETTLE_SECONDS) -> Outcome:
     """Wait until a service is healthy, or has run for ``settle`` seconds where nothing asks, or has ended with 0.
 
     A failure says the engine's reason and the end of the log.
@@ -57,7 +55,7 @@ def await_good(
             return Outcome(state["ExitCode"] == 0, said(place, found, f"it ended with {state['ExitCode']}"), waited)
         if health == "healthy" or (health is None and waited >= settle and state["Running"]):
             return Outcome(True, "", waited)
-        if health == "unhealthy" or waited > patience:
+        if health == "unhealthy" or waited > _GIVE_UP_SECONDS:
             last = (state["Health"]["Log"] or [{}])[-1].get("Output", "") if health else ""
             return Outcome(False, said(place, found, f"it is {health or state['Status']}: {last}"), waited)
         time.sleep(0.2)

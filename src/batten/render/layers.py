@@ -12,7 +12,6 @@ from batten.render import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from batten.plan.model import ServicePlan, StackPlan
 
@@ -25,13 +24,12 @@ class Layer:
     text: str
 
 
-def layers(plan: StackPlan, base_text: str, templates: Path | None = None) -> tuple[Layer, ...]:
+def layers(plan: StackPlan, base_text: str) -> tuple[Layer, ...]:
     """Return the files that Compose merges, in ``-f`` order.
 
-    The digests of mounted files must be in the plan already (:func:`batten.render.with_digests`). ``templates`` is the
-    directory of the layer templates, by default the product's own ``compose/``.
+    The digests of mounted files must be in the plan already (:func:`batten.render.with_digests`).
     """
-    made = template.environment(templates or resources.compose())
+    made = template.environment(resources.compose())
     made.filters["mounts"] = mounts
     made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
     base = schema.load_yaml(base_text, "compose.yaml")["services"]
@@ -61,9 +59,9 @@ def _nothing(base: Mapping[str, Any]) -> str:
     return "null" if isinstance(base.get("environment"), list) or base.get("env_file") else "!reset null"
 
 
-def secrets_layer(plan: StackPlan, templates: Path | None = None) -> Layer:
+def secrets_layer(plan: StackPlan) -> Layer:
     """Return the overlay that takes credentials out of variables and mounts the files that they come from instead."""
-    made = template.environment(templates or resources.compose())
+    made = template.environment(resources.compose())
     made.tests["reads_secrets_at_start_only"] = reads_secrets_at_start_only
     services = [
         {"plan": service, "mount": _bind(f"secrets/{name}", "/run/secrets", plan.name)}
