@@ -146,7 +146,7 @@ def read_daemon(path: Path) -> dict[str, Any]:
 
 def units(*names: str) -> list[dict[str, str]]:
     """Return ``systemctl show`` of each unit; an unknown unit has empty values and MainPID 0."""
-    return systemd.show(names, "ExecStart,EnvironmentFiles,Environment,MainPID,UnitFileState,ActiveState")
+    return systemd.show(names, f"ExecStart,EnvironmentFiles,Environment,MainPID,{systemd.STATE}")
 
 
 def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:

@@ -110,19 +110,8 @@ def _packages(names: list[str], _root: str) -> dict[str, Any]:
 
 
 def units(names: list[str], _root: str = "/") -> dict[str, Any]:
-    """Return ``enabled, active`` in systemctl's words; ``masked``, ``missing`` alone. Raises BattenError where systemd
-    does not answer."""
-    shown = systemd.show(names, "LoadState,UnitFileState,ActiveState", must=True)
-    return {name: _unit(block) for name, block in zip(names, shown)}
-
-
-def _unit(block: dict[str, str]) -> str:
-    load = block.get("LoadState", "not-found")
-    if load == "masked":
-        return "masked"
-    if load == "not-found":
-        return "missing"
-    return f"{block.get('UnitFileState') or 'static'}, {block.get('ActiveState')}"
+    """Return the state of each unit (:func:`systemd.state`). Raises BattenError where systemd does not answer."""
+    return {name: systemd.state(shown) for name, shown in zip(names, systemd.show(names, systemd.STATE, must=True))}
 
 
 def _keeper(names: list[str], _root: str) -> dict[str, Any]:

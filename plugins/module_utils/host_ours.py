@@ -30,7 +30,7 @@ UNIT, DROP_IN, TIMER, OWNER, MODE, CURRENT, LEFTOVER, ORPHAN = (
     "leftover",
     "orphan",
 )
-_PROPERTIES = "UnitFileState,ActiveState,NeedDaemonReload,DropInPaths,After"
+_PROPERTIES = f"{systemd.STATE},NeedDaemonReload,DropInPaths,After"
 _ROOT = "0:0"
 
 
@@ -248,7 +248,7 @@ def compare_unit(
 ) -> list[Difference]:
     """Return how one unit differs, as systemd has it (``live``, its properties). ``files`` are those that are ours."""
     facet = TIMER if unit.endswith(".timer") else UNIT
-    wanted, actual = "enabled, active", f"{live.get('UnitFileState') or 'unknown'}, {live.get('ActiveState')}"
+    wanted, actual = "enabled, active", systemd.state(live)
     foreign = _drop_ins(paths, unit, live) - {str(path) for path in files}
     found = []
     if actual != wanted:

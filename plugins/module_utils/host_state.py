@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import atomic, capacity, engine_host, host_act, host_items, host_live
+from . import atomic, capacity, engine_host, host_act, host_items, host_live, systemd
 from .compare import Difference
 from .engine_config import Change, act_for, changes, flatten, nest, unheeded
 from .engine_packages import satisfies
@@ -54,12 +54,11 @@ def of_engine(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Di
     asked = engine_host.engine_info() if info is None else info
     unit = engine_host.units(_ENGINE)[0]
     daemon = engine_host.read_daemon(host_live.at(str(engine_host.DAEMON), root))
-    state = f"{unit.get('UnitFileState')}, {unit.get('ActiveState')}"
     command = engine_host.running_command(unit)
     return [
         *configured(kept["daemon"], daemon),
         *([] if asked is None else heeded(kept["daemon"], daemon, asked)),
-        *_one(RUNNING, _ENGINE, "enabled, active", state, "start"),
+        *_one(RUNNING, _ENGINE, "enabled, active", systemd.state(unit), "start"),
         *(_one(RUNNING, "dockerd", kept["command"], command, "restart") if command and kept["command"] else []),
         *_texts(kept["drop_ins"], root),
         *packages(kept, str((asked or {}).get("ServerVersion", "")), kept["held"] and engine_host.installed()),

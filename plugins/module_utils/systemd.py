@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .errors import BattenError
+
+STATE = "LoadState,UnitFileState,ActiveState"
+"""The properties that :func:`state` reads."""
 
 
 def show(units: Sequence[str], properties: str, must: bool = False) -> list[dict[str, str]]:
@@ -32,3 +35,12 @@ def show(units: Sequence[str], properties: str, must: bool = False) -> list[dict
     blocks = done.stdout.strip("\n").split("\n\n")
     shown = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
     return [shown[position] if position < len(shown) else {} for position in range(len(units))]
+
+
+def state(shown: Mapping[str, str]) -> str:
+    """Return ``enabled, active`` in systemctl's words, of what :func:`show` said of a unit; ``masked`` and ``missing``
+    stand alone, ``missing`` also for a unit of which it said nothing."""
+    load = shown.get("LoadState", "not-found")
+    if load in ("masked", "not-found"):
+        return "masked" if load == "masked" else "missing"
+    return f"{shown.get('UnitFileState') or 'static'}, {shown.get('ActiveState')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -323,6 +324,17 @@ def test_packages_are_held_at_the_version_that_was_asked_for(
     kept: dict[str, Any], version: str, installed: dict[str, Package], told: list[str]
 ) -> None:
     assert [one.actual for one in host_state.packages(kept, version, installed)] == told
+
+
+def test_a_removed_docker_service_is_missing(tmp_path: Path, fake_program: Callable[[str, str], None]) -> None:
+    """As systemd prints it of a unit that it does not know (tests/verify/snapshot.txt)."""
+    said = "LoadState=not-found\nUnitFileState=\nActiveState=inactive\nMainPID=0"
+    words = 'case "$2" in *LoadState*) ;; *) exit 1 ;; esac'
+    fake_program("systemctl", f'#!/bin/sh\n{words}\necho "{said}"\n')
+    kept = {"daemon": {}, "command": ["/usr/bin/dockerd"], "drop_ins": {}, "held": [], "version": ""}
+    atomic.write_json(tmp_path / "var/lib/batten/engine.json", kept)
+    [found] = host_state.of_engine(str(tmp_path), {})
+    assert (found.name, found.facet, found.actual) == ("docker.service", "daemon_running", "missing")
 
 
 def test_an_untouched_host_without_records_shows_nothing(tmp_path: Path) -> None:

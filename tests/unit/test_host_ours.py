@@ -29,7 +29,8 @@ PAYLOAD: dict[str, Any] = {
 def systemd(paths: StackPaths) -> dict[str, dict[str, str]]:
     """What systemd says where all is well."""
     secrets = "batten-secrets@shop.service"
-    well = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no", "DropInPaths": ""}
+    state = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"}
+    well = {**state, "NeedDaemonReload": "no", "DropInPaths": ""}
     return {name: {**well, "After": f"basic.target {secrets}"} for name in host_ours.watched(paths, PLAN)}
 
 
@@ -134,7 +135,8 @@ def test_each_damage_is_its_own_facet(
     ("unit", "properties", "expected"),
     [
         ("batten-stack@shop.service", {"UnitFileState": "disabled"}, "unit"),
-        ("batten-stack@shop.service", {"UnitFileState": "masked", "ActiveState": "inactive"}, "unit"),
+        ("batten-stack@shop.service", {"LoadState": "masked", "ActiveState": "inactive"}, "unit"),
+        ("batten-stack@shop.service", {"LoadState": "not-found", "UnitFileState": ""}, "unit"),
         ("batten-sync@shop.timer", {"ActiveState": "inactive"}, "timer"),
         ("batten-secrets@shop.service", {"NeedDaemonReload": "yes"}, "unit"),
         ("docker.service", {"After": "basic.target"}, "unit"),

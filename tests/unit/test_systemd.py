@@ -31,3 +31,18 @@ def test_a_systemd_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_host_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert systemd.show(["a.service"], "After") == [{}]
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        ({"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"}, "enabled, active"),
+        ({"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "failed"}, "disabled, failed"),
+        ({"LoadState": "loaded", "UnitFileState": "", "ActiveState": "active"}, "static, active"),
+        ({"LoadState": "masked", "UnitFileState": "masked", "ActiveState": "inactive"}, "masked"),
+        ({"LoadState": "not-found", "UnitFileState": "", "ActiveState": "inactive"}, "missing"),
+        ({}, "missing"),
+    ],
+)
+def test_the_state_of_a_unit_in_words(shown: dict[str, str], told: str) -> None:
+    assert systemd.state(shown) == told
