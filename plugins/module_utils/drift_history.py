@@ -11,7 +11,7 @@ from typing import Any
 from . import atomic, exposition
 from .drift import Report
 from .observed import timestamp
-from .paths import HostPaths
+from .paths import PROGRAM, HostPaths
 
 MOST_LINES = 2000
 MOST_ROWS = 200  # of one line: a host where everything differs is told by the count
@@ -53,7 +53,7 @@ def journal(report: Report) -> str:
         return f"<6>no drift, {len(report.ignored)} ignored, in {report.seconds:.1f} s"
     names = [f"{row['stack'] or 'host'} {row['name']} {row['facet']}" for row in report.drift]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"<4>{len(names)} differences: {', '.join(names[:_SHOWN])}{more}; batten-host drift shows them"
+    return f"<4>{len(names)} differences: {', '.join(names[:_SHOWN])}{more}; python3 {PROGRAM} drift shows them"
 
 
 def metrics(report: Report) -> str:

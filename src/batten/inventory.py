@@ -16,13 +16,15 @@ from batten.plan.schema import not_yaml
 
 PREFIXES = ("stack_", "secrets_", "docker_", "digitalocean_", "infisical_", "backup_", "batten_")
 """Who uses a name that begins so means a variable of ours."""
+PLAYBOOKS = frozenset({"batten_backup_to", "batten_restore_from", "batten_restore_identity", "batten_verify_plans"})
+"""What our playbooks take by ``-e``; no role documents it."""
 COMMON = "host_"
 """A prefix that inventories have names of their own with: ours are only those that some role documents."""
 
 
 def known_names(roles: Path) -> frozenset[str]:
-    """Return the variables that some role's ``argument_specs`` document, over all entry points."""
-    names: set[str] = set()
+    """Return the variables that some role's ``argument_specs`` document, over all entry points, and the playbooks'."""
+    names = set(PLAYBOOKS)
     for file in sorted(roles.glob("*/meta/argument_specs.yml")):
         specs: dict[str, Any] = yaml.load(file.read_bytes(), Loader=_SpecsLoader)["argument_specs"]  # noqa: S506
         for entry in specs.values():

@@ -56,7 +56,7 @@ def inventory(name: str, **changes: Any) -> dict[str, Any]:
     folder = ROOT / "inventories" / name
     variables: dict[str, Any] = yaml.safe_load((folder / "group_vars" / "stack.yml").read_text())
     if "digitalocean_postgres_ca" in variables:
-        variables["digitalocean_postgres_ca"] = (folder / "ca-certificate.crt").read_text()
+        variables["digitalocean_postgres_ca"] = str(folder / variables["digitalocean_postgres_ca"])
     return {**variables, **changes}
 
 

@@ -10,6 +10,9 @@ import pytest
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
 
+CERTIFICATE = Path(__file__).parents[2] / "inventories" / "digitalocean" / "ca-certificate.crt"
+"""A file as DigitalOcean gives it for ``digitalocean_postgres_ca``."""
+
 init_plugin_loader()
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("batten", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,6 +11,7 @@ import pytest
 from batten import runner
 from batten.cli import init, main
 from batten.errors import BattenError
+from tests.unit.conftest import CERTIFICATE
 
 SERVER = ["--host", "192.0.2.4", "--domain", "app.example.org"]
 
@@ -25,18 +26,22 @@ def test_what_it_writes_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert variables["stack_target"] == "selfhosted"
 
 
-def test_a_droplet_with_its_managed_database_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "ca.crt").write_text("certificate")
+def test_a_droplet_with_its_managed_database_is_rendered_with_its_authority(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ca.crt").write_text(CERTIFICATE.read_text())
     out = tmp_path / "inventories" / "do"
     flags = ["--target", "digitalocean", "--postgres-host", "db.example.org", "--postgres-ca", str(tmp_path / "ca.crt")]
     assert main(["init", *SERVER, *flags, "--vpc-address", "10.0.0.2", "--volume", "data", "--out", str(out)]) == 0
     variables = runner.load_hosts(str(out))["app"]
     assert variables["digitalocean_managed_postgres"] is True
-    assert Path(variables["digitalocean_postgres_ca"]).read_text() == "certificate"
     capsys.readouterr()
     assert main(["plan", "-i", str(out), "--memory", "8G", "--cpus", "4", "--json"]) == 0
     services = json.loads(capsys.readouterr().out)["hosts"]["app"]["stacks"]["app"]["services"]
     assert "postgres" not in services
+    assert main(["render", "-i", str(out), "--memory", "8G", "--cpus", "4", "--out", str(tmp_path / "made")]) == 0
+    (authority,) = (tmp_path / "made").glob("**/pgbouncer/**/ca.crt")
+    assert CERTIFICATE.read_text().strip() in authority.read_text()
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_metrics_count_by_stack_scope_and_facet() -> None:
     ("found", "begins"),
     [
         (report(), "<6>no drift"),
-        (report(row()), "<4>1 differences: shop api memory; batten-host drift"),
+        (report(row()), "<4>1 differences: shop api memory; python3 /usr/local/lib/batten/batten-host.pyz drift"),
         (report(*(row(str(number)) for number in range(9))), "<4>9 differences: shop 0 memory, "),
         (report(row(), errors=[{"where": "stack shop", "what": "a\nb"}]), "<3>drift could not be told in full"),
     ],

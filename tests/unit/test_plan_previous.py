@@ -13,6 +13,7 @@ from batten.plan import Capacity, Finding, HostPlan, StackPlan, StackSettings, p
 from batten.plan.limits import GIB, MIB
 from batten.plan.model import Plan
 from batten.report import plan_text
+from tests.unit.conftest import CERTIFICATE
 
 HOST = Capacity(8 * GIB, 4, default_addresses=("203.0.113.5",))
 
@@ -239,7 +240,7 @@ def test_a_pool_fits_the_plan_of_a_managed_server(granted: int | None, size: int
         stack_target="digitalocean",
         digitalocean_managed_postgres=True,
         digitalocean_postgres_host="private-db.example",
-        digitalocean_postgres_ca="-----BEGIN CERTIFICATE-----",
+        digitalocean_postgres_ca=str(CERTIFICATE),
         stack_public_addresses=["203.0.113.5"],
     )
     host, findings = plan_host([replace(managed, postgres_connections=granted)], HOST)

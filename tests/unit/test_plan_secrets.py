@@ -19,6 +19,7 @@ from batten.plan.secrets import WRAPPER, values_of
 from batten.plan.stack import load_inputs
 from batten.render import release
 from batten.report import plan_text
+from tests.unit.conftest import CERTIFICATE
 
 POSTGRES = {
     "service": "db",
@@ -399,7 +400,7 @@ MANAGED = {
     "stack_target": "digitalocean",
     "digitalocean_managed_postgres": True,
     "digitalocean_postgres_host": "db.example.org",
-    "digitalocean_postgres_ca": "-----BEGIN CERTIFICATE-----",
+    "digitalocean_postgres_ca": str(CERTIFICATE),
 }
 
 

@@ -28,6 +28,7 @@ from batten.plan import (
 from batten.plan.limits import GIB, MIB
 from batten.plan.stack import load_inputs, start_order
 from batten.report import budget_bar, plan_text
+from tests.unit.conftest import CERTIFICATE
 
 ADDRESSES = ("203.0.113.5", "2001:db8::5", "10.110.0.2")
 HOST = Capacity(8 * GIB, 4, addresses=ADDRESSES, default_addresses=ADDRESSES[:2])
@@ -44,7 +45,7 @@ TARGETS: dict[str, dict[str, Any]] = {
         "stack_public_addresses": ["203.0.113.5"],
         "digitalocean_managed_postgres": True,
         "digitalocean_postgres_host": "private-db.example",
-        "digitalocean_postgres_ca": "-----BEGIN CERTIFICATE-----",
+        "digitalocean_postgres_ca": str(CERTIFICATE),
     },
 }
 COMBINATIONS = [[], ["auth"], ["observability"], ["auth", "observability"]]

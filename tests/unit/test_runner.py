@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from batten import runner
 from batten.errors import BattenError
-from batten.inventory import check_names
+from batten.inventory import PLAYBOOKS, check_names, known_names
 
 VAULT = "$ANSIBLE_VAULT;1.1;AES256\n62313365396662343061393464336163383764373764613633653634306231386433626436623361\n"
 
@@ -69,6 +70,13 @@ def test_a_name_that_begins_with_host_is_refused_only_where_it_is_nearly_one_of_
     check_names(["host_ip", "host_firewall"], known=["host_firewall"], where="here")
     with pytest.raises(BattenError, match="did you mean 'host_firewall'"):
         check_names(["host_firewal"], known=["host_firewall"], where="here")
+
+
+def test_what_our_playbooks_take_by_name_is_known() -> None:
+    root = Path(__file__).parents[2]
+    text = "".join(path.read_text() for path in sorted(root.glob("playbooks/*.yml")))
+    assert set(re.findall(r"\bbatten_\w+", text)) == PLAYBOOKS
+    check_names(PLAYBOOKS, known_names(root / "roles"), where="here")
 
 
 def test_what_lies_in_a_vault_is_left_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from batten.errors import BattenError
 from batten.plan.settings import StackSettings
+from tests.unit.conftest import CERTIFICATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ MANAGED = {
     "stack_target": "digitalocean",
     "digitalocean_managed_postgres": True,
     "digitalocean_postgres_host": "private-db.example",
-    "digitalocean_postgres_ca": "-----BEGIN CERTIFICATE-----",
+    "digitalocean_postgres_ca": str(CERTIFICATE),
 }
 
 
@@ -99,6 +100,20 @@ def test_acme_needs_a_domain_and_an_address() -> None:
 def test_managed_postgres_needs_host_and_authority(missing: str) -> None:
     with pytest.raises(BattenError, match=f"{missing} is missing"):
         StackSettings.from_variables({**MANAGED, missing: None})
+
+
+def test_the_authority_of_managed_postgres_is_a_file_below_the_inventory(tmp_path: Path) -> None:
+    named = {**MANAGED, "digitalocean_postgres_ca": "ca.crt"}
+    with pytest.raises(BattenError, match="correct digitalocean_postgres_ca"):
+        StackSettings.from_variables(named, root=tmp_path)
+    (tmp_path / "ca.crt").write_text("hello")
+    with pytest.raises(BattenError, match="no certificate is in this file"):
+        StackSettings.from_variables(named, root=tmp_path)
+    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    assert StackSettings.from_variables(named, root=tmp_path).postgres_ca == "-----BEGIN CERTIFICATE-----\n"
+    (tmp_path / "ca.crt").unlink()
+    unused = {**named, "digitalocean_managed_postgres": False}
+    assert StackSettings.from_variables(unused, root=tmp_path).postgres_ca is None
 
 
 def test_managed_postgres_is_digitaloceans() -> None:

@@ -14,6 +14,7 @@ from batten.plan.limits import GIB, MIB
 from batten.plan.model import Capacity
 from batten.plan.schema import At
 from batten.plan.targets import digitalocean, load_offer
+from tests.unit.conftest import CERTIFICATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ def pool(**variables: Any) -> int:
         "stack_build": "host",
         "digitalocean_managed_postgres": True,
         "digitalocean_postgres_host": "db.example.com",
-        "digitalocean_postgres_ca": "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+        "digitalocean_postgres_ca": str(CERTIFICATE),
     }
     settings = StackSettings.from_variables({**managed, **variables})
     made, _ = plan_stack(settings, Capacity(8 * GIB, 4))

@@ -25,7 +25,9 @@ REPORT = "demo-report.html"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``batten demo`` takes."""
     parser.add_argument("--yes", action="store_true", help="run the commands that get an engine without asking")
-    parser.add_argument("--remove", action="store_true", help="remove the host and all that the rig made, and end")
+    parser.add_argument(
+        "--remove", action="store_true", help="remove the host and what else the rig started, and end; its images stay"
+    )
     parser.add_argument(
         "--port", type=int, default=HTTPS_PORT, help="loopback port for the stack's HTTPS; default: 8443"
     )

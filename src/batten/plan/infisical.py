@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from batten import resources
 from batten.plan import schema
 from batten.plan.schema import At
-from batten.plan.settings import EMAIL, PATH, StackSettings, address, below
+from batten.plan.settings import EMAIL, PATH, StackSettings, address, below, certificates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,13 +127,7 @@ class InfisicalSettings:
         """
         if self.ca is None:
             return ""
-        try:
-            text = self.ca.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise At(str(self.ca)).error(f"cannot read the certificates: {error}", "correct infisical_ca") from error
-        if "-----BEGIN CERTIFICATE-----" not in text:
-            raise At(str(self.ca)).error("no certificate is in this file", "name a PEM file in infisical_ca")
-        return text
+        return certificates(self.ca, "infisical_ca")
 
 
 def check_url(url: str, at: At) -> None:

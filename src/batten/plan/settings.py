@@ -35,6 +35,17 @@ def below(root: Path, path: str | Path) -> Path:
     return Path(os.path.normpath(root / Path(path).expanduser()))
 
 
+def certificates(file: Path, variable: str) -> str:
+    """Return the certificates of the file that ``variable`` names. Raises BattenError for one that holds none."""
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise At(str(file)).error(f"cannot read the certificates: {error}", f"correct {variable}") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise At(str(file)).error("no certificate is in this file", f"name a PEM file in {variable}")
+    return text
+
+
 def overcommit(value: Any, at: At) -> dict[str, float]:
     """Check how often the memory of a class may be promised, such as ``{observability: 1.5}``."""
     factors = schema.map_of(schema.number(1, 4))(value, at)
@@ -123,7 +134,8 @@ _CHECKS: Mapping[str, schema.Check] = {
 class StackSettings:
     """One stack of one host. Sizes in bytes, times in seconds; None means that the inventory says nothing.
 
-    ``services`` and ``secrets`` are raw: they are laid over the definition and checked with it.
+    ``postgres_ca`` is the text of the certificates. ``services`` and ``secrets`` are raw: they are laid over the
+    definition and checked with it.
     """
 
     name: str
@@ -197,6 +209,9 @@ class StackSettings:
         if slug := given.pop("digitalocean_postgres_size", None):
             granted = targets.digitalocean().postgres_size(slug, at.key("digitalocean_postgres_size"))
             given["postgres_connections"] = granted.connections
+        authority = given.pop("digitalocean_postgres_ca", None)
+        if authority and given.get("digitalocean_managed_postgres"):
+            given["digitalocean_postgres_ca"] = certificates(below(root, authority), "digitalocean_postgres_ca")
         files = tuple(below(root, name) for name in given.pop("stack_compose_files", ()))
         if files and "stack_base" in given:
             raise at.error("stack_base and stack_compose_files both name the base", "keep one of them")

@@ -263,7 +263,7 @@ class LiveHost:
 
 @dataclass(frozen=True)
 class Control:
-    """One line of the report: the shape that design.md fixes for ``batten verify --json``."""
+    """One line of the report: what ``batten verify --json`` lists."""
 
     id: str
     title: str

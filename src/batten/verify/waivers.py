@@ -2,10 +2,10 @@
 
 They stand in ``waivers.yaml`` in the inventory's directory::
 
-    - control: files.docker-data
+    - control: privileges.read-only
       host: web1                # optional: everywhere if left out
       service: caddy            # optional
-      reason: the distribution's own mode; to be fixed upstream
+      reason: it writes its certificates beside its program; to be fixed upstream
       expires: 2027-01-31
 """
 
