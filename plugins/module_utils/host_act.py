@@ -33,7 +33,7 @@ class Actor:
 
         Returns the digest of new rules that wait ``seconds`` to be confirmed; with 0 they do not. Raises BattenError.
         """
-        before = {**record.get("before", {}), **{o.name: self.live[o.key] for o in self._changed("sysctl")}}
+        before = {**self._sysctls_now(), **record.get("before", {})}
         take(gone, before, self.root)
         self._packages()
         self._files()
@@ -131,6 +131,11 @@ class Actor:
     def _sysctls(self, changed: Sequence[Item]) -> None:
         for one in changed:
             write_sysctl(one.name, one.value, self.root)
+
+    def _sysctls_now(self) -> dict[str, str]:
+        """Return the kernel settings, also those that are right already: they may drift, and be repaired, and go."""
+        names = [one.name for one in self.items if one.kind == "sysctl"]
+        return {name: value for name in names if (value := host_live.sysctl(name, self.root)) is not None}
 
     def _modes(self, changed: Sequence[Item]) -> None:
         for one in changed:

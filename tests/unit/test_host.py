@@ -366,6 +366,29 @@ def test_what_another_file_sets_too_is_not_said_to_be_done(tmp_path: Path, monke
     assert f"grep {name} /etc/apt/apt.conf.d/*" in refused.value.fix
 
 
+@pytest.mark.parametrize("first", ["0", "1"])
+def test_a_kernel_setting_gets_back_what_it_had_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Whatever a repair found since, and whatever the inventory said in between."""
+    monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
+    place, root = tmp_path / "proc/sys/kernel/dmesg_restrict", str(tmp_path)
+
+    def run(value: str) -> None:
+        wanted = [Item("sysctl", "sysctl", "kernel.dmesg_restrict", value)]
+        record = atomic.read_json(tmp_path / "var/lib/batten/host.json", {})
+        host_act.Actor(wanted, host_live.read(wanted, root), True, root).run((), record, {}, 0)
+
+    atomic.write(place, first.encode())
+    run("1")
+    run("2")
+    place.write_text("7")
+    assert len(host.again(root)) == 1
+    assert place.read_text().strip() == "2"
+    host.remove(check=False, root=root)
+    assert place.read_text().strip() == first
+
+
 RULE = {
     "facet": "mode",
     "service": "*",
