@@ -10,10 +10,8 @@ from ansible.plugins.action import ActionBase
 from batten import resources, runner
 from batten.errors import BattenError
 from batten.inventory import check_names, is_ours, known_names
-from batten.plan import Capacity, load_inputs, plan_host
+from batten.plan import ANY_HOST, plan_host
 from batten.plan.infisical import InfisicalSettings, check_server, host_stacks, server_of
-
-ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -37,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             root = Path(str(variables.get("inventory_dir") or "."))
             ours |= {"inventory_hostname": host, "groups": variables.get("groups") or {}}
             stacks = host_stacks(ours, source=host, root=root)
-            plan_host(stacks, ANY_HOST, inputs={one.name: load_inputs(one) for one in stacks})
+            plan_host(stacks, ANY_HOST)
             self._check_server(ours, variables, host, root)
         except BattenError as error:
             result.update(failed=True, msg=str(error))

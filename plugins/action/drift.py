@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible_collections.batten.core.plugins.module_utils import program
 from ansible_collections.batten.core.plugins.module_utils.release import identity
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, render_all
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, asked, render_all
 from batten.errors import BattenError
 from batten.fleet import observed_from
 
@@ -17,23 +17,11 @@ _OF_THE_MODULE = ("capacity", "plans", "invocation")
 class ActionModule(DeployAction):
     """Runs the module of the same name, then plans and renders for what the host has."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the module's report with one row more for each stack whose inventory has changed."""
-        variables = dict(task_vars or {})
-        result: dict[str, Any] = dict(super().run(tmp, variables))
-        try:
-            return {**result, **self._look(variables)}
-        except BattenError as error:
-            return {**result, "failed": True, "msg": str(error)}
-
-    def _look(self, variables: dict[str, Any]) -> dict[str, Any]:
         stacks = self.stacks(variables)
-        asked = {
-            "projects": [one.project or one.name for one in stacks],
-            "data": sorted({one.data for one in stacks if one.data}),
-            "program": program.digest(program.build()),
-        }
-        seen = self.module("batten.core.drift", asked, variables)
+        ours = program.digest(program.build())
+        seen = self.module("batten.core.drift", {**asked(stacks), "program": ours}, variables)
         if seen.get("failed") or seen.get("unreachable"):
             return seen
         report = {key: value for key, value in seen.items() if key not in _OF_THE_MODULE}

@@ -8,40 +8,33 @@ from typing import Any
 from ansible.errors import AnsibleError
 
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
-from batten.errors import BattenError
-from batten.plan import Capacity, load_inputs, plan_host, to_json
+from batten.plan import ANY_HOST, plan_host, to_json
 from batten.plan.drift import host_rules
 from batten.plan.schema import At
-
-# What a stack publishes does not depend on how much the host has: it need not be asked.
-_ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
 
 
 class ActionModule(DeployAction):
     """Runs the module of the same name, and once more on a new connection when it loaded new firewall rules."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result."""
-        variables = dict(task_vars or {})
-        result: dict[str, Any] = dict(super().run(tmp, variables))
         arguments = dict(self._task.args)
-        try:
-            if arguments.get("state", "present") == "present" and "planned" not in arguments:
-                arguments["planned"] = self._planned(variables)
-            if "drift" in arguments:
-                at = At(str(variables.get("inventory_hostname", "")), "host_drift")
-                arguments["drift"] = [asdict(rule) for rule in host_rules(arguments["drift"], at)]
-        except BattenError as error:
-            return {**result, "failed": True, "msg": str(error)}
+        if arguments.get("state", "present") == "present" and "planned" not in arguments:
+            arguments["planned"] = self._planned(variables)
+        if "drift" in arguments:
+            at = At(str(variables.get("inventory_hostname", "")), "host_drift")
+            arguments["drift"] = [asdict(rule) for rule in host_rules(arguments["drift"], at)]
         done = self.module("batten.core.host", arguments, variables)
         if done.get("armed"):
             done = self._confirmed(done, variables)
-        return {**result, **done}
+        return done
 
     def _planned(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return the ports of this host's stacks as they will be: what runs already keeps them until it is deployed."""
-        stacks = self.stacks(variables)
-        planned, _ = plan_host(stacks, _ANY_HOST, inputs={one.name: load_inputs(one) for one in stacks})
+        """Return the ports of this host's stacks as they will be: what runs already keeps them until it is deployed.
+
+        What a stack publishes does not depend on how much the host has: it need not be asked.
+        """
+        planned, _ = plan_host(self.stacks(variables), ANY_HOST)
         return {
             name: [port for service in to_json(plan)["services"].values() for port in service["ports"]]
             for name, plan in planned.stacks.items()

@@ -6,23 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
-from batten.errors import BattenError
 from batten.plan.infisical import HTTPS_CA, STACK, InfisicalSettings, url_of
 
 
 class ActionModule(DeployAction):
     """Runs ``batten.core.stack`` with Infisical's release, and then the module of the same name, in one task."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what both did as one result."""
-        variables = dict(task_vars or {})
-        result: dict[str, Any] = dict(super().run(tmp, variables))
-        try:
-            if self._task.args:
-                return {**result, **self._let_in(dict(self._task.args), variables)}
-            return {**result, **self._deploy_and_set_up(variables)}
-        except BattenError as error:
-            return {**result, "failed": True, "msg": str(error)}
+        if self._task.args:
+            return self._let_in(dict(self._task.args), variables)
+        return self._deploy_and_set_up(variables)
 
     def _let_in(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Run the module alone, such as for another host's login; what is not said is the server's own setting."""

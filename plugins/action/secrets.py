@@ -5,34 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, render
-from batten.errors import BattenError
 from batten.fleet import Observed
-from batten.plan import Capacity
+from batten.plan import ANY_HOST
 from batten.plan.infisical import InfisicalSettings, runs_on, url_of
-
-# Whom a secret is delivered to does not depend on how much the host has: it need not be asked.
-_ANY_HOST = Observed(Capacity(memory_bytes=2**50, cpus=1024))
 
 
 class ActionModule(DeployAction):
     """Runs the module of the same name for the inventory's stack."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result."""
-        variables = dict(task_vars or {})
-        result: dict[str, Any] = dict(super().run(tmp, variables))
-        try:
-            return {**result, **self._converge(variables)}
-        except BattenError as error:
-            return {**result, "failed": True, "msg": str(error)}
-
-    def _converge(self, variables: dict[str, Any]) -> dict[str, Any]:
         own, host = self.own_variables(variables), str(variables.get("inventory_hostname", ""))
         settings = InfisicalSettings.from_variables(own, host, self.root(variables))
         if settings.mode == "none":
             return {"changed": False, "skipped": True, "skip_reason": "the host keeps the values alone"}
         stacks = self.stacks(variables)
-        payload, _ = render(stacks[-1], stacks, _ANY_HOST)
+        # Whom a secret is delivered to does not depend on how much the host has: it need not be asked.
+        payload, _ = render(stacks[-1], stacks, Observed(ANY_HOST))
         local = runs_on(host, settings.mode, own["groups"])
         rules = payload["secrets"]["generate"]
         given = self.given(rules, variables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,30 @@ from batten import reach, resources
 from batten.errors import BattenError
 from batten.fleet import Observed, observed_from, record_path
 from batten.inventory import check_names, is_ours, known_names
+from batten.plan import Finding, HostPlan, Inputs, StackSettings, load_inputs, plan_host
 from batten.plan.infisical import host_stacks
-from batten.plan.settings import StackSettings
-from batten.plan.stack import load_inputs, plan_host
 from batten.render import release
 
 
 class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
-    """Runs ``batten.core.capacity``, plans and renders on the controller, runs ``batten.core.stack`` with the payload.
-
-    A subclass says which of the host's stacks it deploys.
-    """
+    """An action with a half on the controller: a subclass does its :meth:`work`, and may :meth:`deploy` in it."""
 
     _requires_connection = True
     _supports_check_mode = True
     _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what :meth:`work` does; a BattenError fails the task in its own words."""
+        variables = dict(task_vars or {})
+        result: dict[str, Any] = dict(super().run(tmp, variables))
+        try:
+            return {**result, **self.work(variables)}
+        except BattenError as error:
+            return {**result, "failed": True, "msg": str(error)}
+
+    @abstractmethod
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Do the task for the host of these variables, and return its result. May raise BattenError."""
 
     def own_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return batten's variables, templated, with Ansible's own name of this host and its groups.
@@ -57,14 +67,11 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     ) -> dict[str, Any]:
         """Deploy one of this host's ``stacks``, planned together with the others: they share its memory.
 
+        Runs ``batten.core.capacity``, plans and renders on the controller, runs ``batten.core.stack`` with the payload.
         Returns the module's result, with the plan's findings as warnings. Raises BattenError for what cannot be
         planned or rendered.
         """
-        asked = {
-            "projects": [one.project or one.name for one in stacks],
-            "data": sorted({one.data for one in stacks if one.data}),
-        }
-        seen = self.module("batten.core.capacity", asked, variables)
+        seen = self.module("batten.core.capacity", asked(stacks), variables)
         if seen.get("failed"):
             return seen
         payload, warnings = render(settings, stacks, observed_from(seen))
@@ -112,28 +119,45 @@ class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             raise AnsibleActionFail(f"the host did not take the given secrets: {done['stderr'].strip()}")
 
 
+def asked(stacks: Sequence[StackSettings]) -> dict[str, Any]:
+    """Return the arguments of ``batten.core.capacity`` for a host that is to run ``stacks``."""
+    return {
+        "projects": [one.project or one.name for one in stacks],
+        "data": sorted({one.data for one in stacks if one.data}),
+    }
+
+
 def render(
     settings: StackSettings, stacks: Sequence[StackSettings], observed: Observed
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the release payload of one of a host's stacks, and what the planner found in it."""
-    inputs = {one.name: load_inputs(one) for one in stacks}
-    host, findings = plan_host(stacks, observed.capacity, observed.plans, inputs)
+    inputs, host, findings = _planned(stacks, observed)
     own = [one for one in findings if one.where.partition("/")[0] == settings.name]
-    for one in own:
-        if one.severity == "error":
-            raise BattenError(one.what, one.where, one.fix)
+    _refuse(own)
     warnings = [f"{one.where}: {one.what} ({one.fix})" for one in own if one.severity == "warning"]
     return release(host.stacks[settings.name], settings, inputs[settings.name].definition), warnings
 
 
 def render_all(stacks: Sequence[StackSettings], observed: Observed) -> dict[str, dict[str, Any]]:
     """Return the release payload of every stack of a host. Raises BattenError for what cannot be planned."""
+    inputs, host, findings = _planned(stacks, observed)
+    _refuse(findings)
+    return {one.name: release(host.stacks[one.name], one, inputs[one.name].definition) for one in stacks}
+
+
+def _planned(
+    stacks: Sequence[StackSettings], observed: Observed
+) -> tuple[dict[str, Inputs], HostPlan, tuple[Finding, ...]]:
     inputs = {one.name: load_inputs(one) for one in stacks}
     host, findings = plan_host(stacks, observed.capacity, observed.plans, inputs)
-    for finding in findings:
-        if finding.severity == "error":
-            raise BattenError(finding.what, finding.where, finding.fix)
-    return {one.name: release(host.stacks[one.name], one, inputs[one.name].definition) for one in stacks}
+    return inputs, host, findings
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    """Raise the first of ``findings`` that is an error."""
+    for one in findings:
+        if one.severity == "error":
+            raise BattenError(one.what, one.where, one.fix)
 
 
 def costly(pending: Iterable[Mapping[str, Any]]) -> list[str]:

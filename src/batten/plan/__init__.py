@@ -1,6 +1,7 @@
 """The planner: settings, base, definition, profiles and capacity in, a plan out. Pure but for reading those files."""
 
 from batten.plan.model import (
+    ANY_HOST,
     Capacity,
     Finding,
     HostPlan,
@@ -15,6 +16,7 @@ from batten.plan.settings import StackSettings
 from batten.plan.stack import Inputs, load_inputs, plan, plan_host, plan_stack
 
 __all__ = [
+    "ANY_HOST",
     "Capacity",
     "Finding",
     "HostPlan",

@@ -54,6 +54,10 @@ class Capacity:
     observed_at: str | None = None
 
 
+ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
+"""A host that has all there is, for questions whose answer does not depend on how much a host has."""
+
+
 @dataclass(frozen=True)
 class Healthcheck:
     """A Compose ``healthcheck``; ``test`` starts with ``CMD`` or ``CMD-SHELL``."""
