@@ -38,6 +38,7 @@ from .compose import version as compose_version
 from .docker_api import Docker
 from .engine_view import View
 from .errors import BattenError
+from .observed import by_service
 from .paths import PROGRAM, StackPaths
 from .postgres_roles import waits
 
@@ -200,8 +201,9 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     kept = [*owned, *_keep_up(run, check=False)]
     marked = release.mark_good(paths, payload, actor.survey.images)
     _remember(run)
-    image_files.remember(docker, paths, [one for ones in actor.now().values() for one in ones[:1]])
-    release.prune(paths, {result.release, *([good] if good else [])})
+    there = docker.inspect_all(one["Id"] for one in docker.list(run.project))
+    image_files.remember(docker, paths, [ones[0] for ones in by_service(there).values()])
+    release.prune(paths, {result.release, *([good] if good else [])}, there)
     did = [one for one in result.actions if one["action"] != "wait"]
     result.changed = bool(_repaired(result) or did or prepared or moved or kept or marked)
     _audit(run, "done")

@@ -57,7 +57,7 @@ def of_stack(
     """
     return [
         *_files(paths, payload),
-        *_leftovers(paths, payload),
+        *_leftovers(paths, payload, containers),
         *owned(paths.stack, places(paths, payload)),
         *_units(paths, payload["plan"], live),
         *(_orphans(paths.stack, containers) if containers is not None else []),
@@ -100,11 +100,13 @@ def _files(paths: StackPaths, payload: Mapping[str, Any]) -> list[Difference]:
     ]
 
 
-def _leftovers(paths: StackPaths, payload: Mapping[str, Any]) -> list[Difference]:
+def _leftovers(
+    paths: StackPaths, payload: Mapping[str, Any], containers: Sequence[Mapping[str, Any]] | None
+) -> list[Difference]:
     keep = {release.identity(payload), *filter(None, [release.last_good(paths)])}
     return [
         Difference(paths.stack, "host", str(path), LEFTOVER, "absent", "of a release that is not kept", "remove")
-        for path in release.unused(paths, keep)
+        for path in release.unused(paths, keep, containers)
     ]
 
 

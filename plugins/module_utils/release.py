@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -150,24 +150,34 @@ def mark_good(paths: StackPaths, payload: Payload, images: Mapping[str, str]) ->
     return atomic.write_json(paths.good, record)
 
 
-def unused(paths: StackPaths, keep: Iterable[str]) -> list[Path]:
-    """Return all releases but ``keep`` and the newest few, and mounted files that none of the kept ones uses."""
+def unused(paths: StackPaths, keep: Iterable[str], containers: Sequence[Mapping[str, Any]] | None) -> list[Path]:
+    """Return all releases but ``keep`` and the newest few, and mounted files that none of the kept ones uses.
+
+    ``containers`` are the project's, inspected: a service that is not made anew for now, such as a database, goes on
+    with the files of a release that is gone, and does not start again without them. None is not known: no files then.
+    """
     if not paths.releases.is_dir():
         return []
     found = sorted((path for path in paths.releases.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     kept = {*keep, *(path.name for path in found[-KEPT:])}
+    gone = [path for path in found if path.name not in kept]
+    if containers is None:
+        return gone
     used: set[Path] = set()
     for name in kept:
         with suppress(BattenError):
             payload = read(paths, name)
             used |= {paths.files / service / files["digest"] for service, files in payload.get("files", {}).items()}
-    gone = [path for path in found if path.name not in kept]
+    for one in containers:
+        for mount in one.get("Mounts") or ():
+            source = Path(mount.get("Source") or "/")
+            used |= {source, *source.parents}
     return [*gone, *(path for path in sorted(paths.files.glob("*/*")) if path.is_dir() and path not in used)]
 
 
-def prune(paths: StackPaths, keep: Iterable[str]) -> list[str]:
+def prune(paths: StackPaths, keep: Iterable[str], containers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Remove what is :func:`unused`; return its paths."""
-    gone = unused(paths, keep)
+    gone = unused(paths, keep, containers)
     for path in gone:
         shutil.rmtree(path)
     return sorted(map(str, gone))

@@ -156,8 +156,18 @@ def test_a_release_that_pruning_would_remove_is_a_leftover(paths: StackPaths) ->
         shutil.copytree(release.directory(paths, PAYLOAD), old)
         os.utime(old, (number, number))
     assert ("old0", "leftover", "remove") in looked(paths)
-    release.prune(paths, {release.identity(PAYLOAD)})
+    release.prune(paths, {release.identity(PAYLOAD)}, [])
     assert looked(paths) == []
+
+
+def test_files_that_a_container_still_mounts_are_no_leftover(paths: StackPaths) -> None:
+    (paths.files / "web" / "d0").mkdir()
+    labels = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
+    mounts = [{"Type": "bind", "Source": str(paths.files / "web" / "d0"), "Destination": "/etc/web"}]
+    one = {"Id": "1", "Name": "/shop-web-1", "Created": "", "Config": {"Labels": labels}, "Mounts": mounts}
+    assert looked(paths, [one]) == []
+    assert looked(paths, [{**one, "Mounts": []}]) == [("d0", "leftover", "remove")]
+    assert host_ours.of_stack(paths, PAYLOAD, None, systemd(paths)) == []  # nobody knows
 
 
 def test_a_container_of_our_project_that_is_of_no_service_is_told_and_left(paths: StackPaths) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,30 @@ def test_the_last_good_release_is_kept_while_others_go(paths: StackPaths) -> Non
     for number in range(6):
         later = payload(project=f"p{number}", files={"web": {"digest": f"n{number}", "entries": {"a": "b"}}})
         release.write(paths, later)
-    release.prune(paths, {release.identity(first)})
+    release.prune(paths, {release.identity(first)}, [])
     assert release.read(paths, release.identity(first)) == first
     assert (paths.files / "web" / "d1").is_dir()
     assert len(list(paths.releases.iterdir())) <= release.KEPT + 1
     assert release.running(paths) == release.last_good(paths) == release.identity(first)
+
+
+def test_files_that_a_container_mounts_stay_however_old_their_release_is(paths: StackPaths) -> None:
+    """``stack_defer_stateful`` leaves a database the container that it has: it would not start again without them."""
+    for number in range(release.KEPT + 2):
+        files = {name: {"digest": f"n{number}", "entries": {"a": "b"}} for name in ("db", "web")}
+        release.write(paths, payload(project=f"p{number}", files=files))
+        for place in paths.releases.iterdir():
+            os.utime(place, (place.stat().st_mtime - 9,) * 2)
+    mounts = [{"Type": "tmpfs", "Destination": "/tmp"}]
+    database = {"Mounts": [*mounts, {"Type": "bind", "Source": str(paths.files / "db/n0"), "Destination": "/etc/x"}]}
+    below = {"Mounts": [{"Type": "bind", "Source": str(paths.files / "web/n1/a"), "Destination": "/etc/x"}]}
+    assert not [path for path in release.unused(paths, [], None) if path.is_relative_to(paths.files)]
+    gone = {str(path) for path in release.unused(paths, [], [database, below])}
+    assert gone == set(release.prune(paths, [], [database, below]))
+    assert gone >= {str(paths.files / "db/n1"), str(paths.files / "web/n0")}
+    left = sorted(path.name for path in (paths.files / "db").iterdir())
+    assert left == ["n0", *(f"n{number}" for number in range(2, release.KEPT + 2))]
+    assert (paths.files / "web/n1/a").read_text() == "b"
 
 
 def test_a_lost_release_says_so(paths: StackPaths) -> None:
@@ -89,7 +109,7 @@ def test_the_running_release_is_known_also_when_its_file_is_gone_or_was_edited(p
     identifier, edited = release.identity(payload()), paths.current / "release.json"
     edited.write_text(text)
     assert release.read(paths, identifier) == payload()
-    assert release.unused(paths, [identifier]) == []
+    assert release.unused(paths, [identifier], []) == []
     assert release.differences(paths, payload()) == [str(release.directory(paths, payload()) / "release.json")]
     paths.release.write_text(text)
     with pytest.raises(BattenError, match="gone or was edited") as refused:
