@@ -6,7 +6,7 @@ marked good last, and the next run compares what lives with the plan, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,11 +38,12 @@ from .compose import version as compose_version
 from .docker_api import Docker
 from .engine_view import View
 from .errors import BattenError
-from .observed import by_service
+from .observed import Observed, by_service
 from .paths import PROGRAM, StackPaths
 from .postgres_roles import waits
 
 Payload = Mapping[str, Any]
+Containers = Mapping[str, Sequence[Observed]]
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     except BattenError as failure:
         result.changed = True
         _audit(run, "failed")
-        raise _after_failure(run, failure, good) from failure
+        raise _after_failure(run, failure, good, seen.observed) from failure
     kept = [*owned, *_keep_up(run, check=False)]
     marked = release.mark_good(paths, payload, actor.survey.images)
     _remember(run)
@@ -230,8 +231,9 @@ def _run(payload: Payload, options: Options, docker: Docker, paths: StackPaths) 
     return _Run(payload, options, docker, paths, result, _put_off(payload, options, paths))
 
 
-def _after_failure(run: _Run, failure: BattenError, good: str | None) -> ApplyFailed:
-    """Keep, stop or return, as house rule 5 says; the message tells which. ``good`` is the last good release."""
+def _after_failure(run: _Run, failure: BattenError, good: str | None, before: Containers) -> ApplyFailed:
+    """Keep, stop or return, as house rule 5 says; the message tells which. ``good`` is the last good release, and
+    ``before`` what ran when this run began."""
     result = run.result
     failed = result.release
     dumped = [one for one in result.actions if one["action"] == "dump"]
@@ -248,16 +250,17 @@ def _after_failure(run: _Run, failure: BattenError, good: str | None) -> ApplyFa
             failure, f"It may have migrated its database, so the old release was not put back.\n{more}", result
         )
     try:
-        _return_to(run, good)
+        _return_to(run, good, before)
     except BattenError as second:
         more = f"The last good release {good} could not be put back either: {second}"
         return ApplyFailed(failure, more, result)
     return ApplyFailed(failure, f"The last good release {good} is running again.", result)
 
 
-def _return_to(failed: _Run, good: str) -> None:
+def _return_to(failed: _Run, good: str, before: Containers) -> None:
     paths, payload = failed.paths, release.read(failed.paths, good)
-    run = replace(failed, payload=payload, result=Result(good, failed.result.release), put_off=())
+    put_off = _left_alone(failed, before)
+    run = replace(failed, payload=payload, result=Result(good, failed.result.release), put_off=put_off)
     release.write(paths, payload)
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     model = survey.merged_model(paths, payload)
@@ -271,6 +274,13 @@ def _return_to(failed: _Run, good: str) -> None:
     actor.wait(seen.desired)
     failed.result.returned_to = good
     _audit(run, "returned")
+
+
+def _left_alone(failed: _Run, before: Containers) -> list[str]:
+    """Return the services that a failed run put off and whose containers are still those from ``before``: there is
+    nothing to take back but what changes live. One that was made anew all the same, as it was gone, goes back."""
+    there = {one["Id"] for one in failed.docker.list(failed.project)}
+    return [name for name in failed.put_off if any(one.id in there for one in before.get(name, ())[:1])]
 
 
 def _actor(run: _Run, seen: survey.Survey, digests: Mapping[str, str]) -> Actor:
