@@ -199,7 +199,8 @@ def _set(path: str, mode: int | None) -> None:
 
 def _of_nobody(paths: StackPaths, known: Iterable[str]) -> list[Difference]:
     """Units of stacks that are not here: a drop-in of the engine's that waits for one keeps it from starting."""
-    names = r"batten-(?:stack|secrets|sync|backup)@(?P<instance>.+?)\.(?:timer|service\.d)|batten-(?P<stack>.+)\.conf"
+    instance = rf"batten-(?:{'|'.join(units.KINDS)})@(?P<instance>.+?)\.(?:timer|service\.d)"
+    names = rf"{instance}|batten-(?P<stack>.+)\.conf"
     there = [*paths.units.glob("batten-*@?*"), *paths.units.glob("docker.service.d/batten-*.conf")]
     found = []
     for path in sorted(there):

@@ -17,6 +17,8 @@ from . import atomic, systemd, timers
 from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 
+KINDS = ("secrets", "stack", *timers.SERVICES)
+"""What we have template units for, ``batten-KIND@.service``; each of the timers has ``batten-KIND@STACK.timer`` too."""
 DRIFT_SERVICE, DRIFT_TIMER = "batten-drift.service", "batten-drift.timer"
 MEMORY_MAX_BYTES = 128 * 1024 * 1024  # each unit; a Python of this size uses 30 MB
 _GRACE_MARGIN_SECONDS = 60
@@ -178,7 +180,7 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
         *ours,
     ]
     others = [path for path in (directory / "docker.service.d").glob("batten-*.conf") if path not in own]
-    templates = [directory / f"batten-{kind}@.service" for kind in ("secrets", "stack", *timers.SERVICES)]
+    templates = [directory / f"batten-{kind}@.service" for kind in KINDS]
     own += [*shared, *(directory / DRIFT_SERVICE for _ in shared)]
     present = [path for path in own + ([] if others else templates) if path.exists()]
     changes = [f"{path.relative_to(directory)}: removed" for path in present]
