@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from . import command
+from .engine_packages import APT, APT_ENVIRONMENT
 from .errors import BattenError
 
 _BLOCK_BYTES = 1024 * 1024
@@ -26,14 +28,12 @@ def ensure(check: bool) -> list[str]:
         return []
     if check:
         return ["age: installed"]
-    from .engine_host import APT, APT_ENVIRONMENT, must
-
     again = "install age by hand (https://age-encryption.org), and run again"
     if shutil.which("apt-get"):
-        must([*APT, "update"], again, APT_ENVIRONMENT)
-        must([*APT, "install", "--no-install-recommends", "age"], again, APT_ENVIRONMENT)
+        command.must([*APT, "update"], again, APT_ENVIRONMENT)
+        command.must([*APT, "install", "--no-install-recommends", "age"], again, APT_ENVIRONMENT)
     elif shutil.which("dnf"):  # in EPEL, on RHEL and its kin
-        must(["dnf", "-y", "-q", "install", "age"], again, {"LC_ALL": "C"})
+        command.must(["dnf", "-y", "-q", "install", "age"], again, {"LC_ALL": "C"})
     else:
         raise BattenError("age is not installed, and neither apt-get nor dnf is here", "this host", again)
     return ["age: installed"]

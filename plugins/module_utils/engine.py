@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic, engine_host
+from . import atomic, engine_host, systemd
 from .engine_config import (
     Change,
     Merge,
@@ -410,7 +410,7 @@ def _configure(options: Options, plan: Plan, command: tuple[str, ...]) -> None:
     elif plan.engine:
         engine_host.restart_engine()
     elif any(one.facet == "enabled" for one in plan.differences):
-        engine_host.systemctl("enable", "docker.service")
+        systemd.systemctl("enable", "docker.service")
     if options.state == "present":
         atomic.write_json(RECORD, record)
     else:
@@ -424,9 +424,9 @@ def _write_drop_ins(texts: Mapping[str, str | None]) -> None:
         else:
             atomic.write(Path(path), text.encode(), 0o644)
     if str(UNIT) in texts:
-        engine_host.systemctl("daemon-reload")
+        systemd.systemctl("daemon-reload")
     if str(JOURNAL) in texts:
-        engine_host.systemctl("restart", "systemd-journald.service")
+        systemd.systemctl("restart", "systemd-journald.service")
 
 
 def diff(plan: Plan, seen: Observed) -> list[dict[str, str]]:

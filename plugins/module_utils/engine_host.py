@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import ssl
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -16,9 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic, systemd
+from . import atomic, command, host_live, systemd
 from .docker_api import SOCKET, Docker, DockerError
-from .engine_packages import APT_KEY, RPM_KEY_FILE, Package, PackagePlan, key_fingerprint, parse_os_release, satisfies
+from .engine_packages import (
+    APT,
+    APT_ENVIRONMENT,
+    APT_KEY,
+    RPM_KEY_FILE,
+    Package,
+    PackagePlan,
+    key_fingerprint,
+    parse_os_release,
+    satisfies,
+)
 from .errors import BattenError
 
 if TYPE_CHECKING:
@@ -32,8 +41,9 @@ JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
 UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
 
 CAP_SYS_RESOURCE = 24  # linux/capability.h; with it a process may raise its hard limits, see setrlimit(2)
-APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold")
-APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "LC_ALL": "C"}
+
+
+systemctl = systemd.systemctl  # as held_ports.py calls it
 
 
 @dataclass(frozen=True)
@@ -59,31 +69,6 @@ class Observed:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command without a shell and return it finished, whatever its exit status. Its words are English."""
-    try:
-        return subprocess.run(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
-            check=False,
-        )
-    except FileNotFoundError as error:
-        return subprocess.CompletedProcess(list(command), 127, "", str(error))
-
-
-def must(command: Sequence[str], fix: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command that has to succeed and return what it printed. Raises BattenError with its last lines."""
-    done = run(command, environment)
-    if done.returncode != 0:
-        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise BattenError(f"exit status {done.returncode}: {last}", shlex.join(command), fix)
-    return done.stdout
-
-
 def engine_info() -> dict[str, Any] | None:
     """Return ``GET /info``, or None when no engine answers."""
     try:
@@ -104,7 +89,7 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
     listed = Docker().call("GET", "/containers/json", {"all": 1}, version="") if info else []
     version = (info or {}).get("ServerVersion", "")
     docker, containerd = units("docker.service", "containerd.service")
-    compose = run(["docker", "compose", "version", "--short"]) if shutil.which("docker") else None
+    compose = command.run(["docker", "compose", "version", "--short"]) if shutil.which("docker") else None
     key_path = next((path for path in (APT_KEY, RPM_KEY_FILE) if Path(path).is_file()), "")
     return Observed(
         release=parse_os_release(Path("/etc/os-release").read_text(encoding="utf-8")),
@@ -122,7 +107,7 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
         engine_version=version,
         compose_version=compose.stdout.strip() if compose and compose.returncode == 0 else "",
         nofile_limit=nofile_limit(containerd.get("MainPID", "0"), docker.get("MainPID", "0"), str(os.getpid())),
-        members=group_members("docker"),
+        members=tuple(host_live.group("docker") or ()),
         texts={str(path): path.read_text(encoding="utf-8") for path in (JOURNAL, UNIT) if path.is_file()},
     )
 
@@ -211,9 +196,11 @@ def open_files(limits: str, status: str, nr_open: int) -> int:
 def installed() -> dict[str, Package]:
     """Return the installed packages by name, from dpkg or rpm."""
     if shutil.which("dpkg-query"):
-        done = run(["dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\n"])
+        done = command.run(
+            ["dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\n"]
+        )
         return parse_dpkg(done.stdout)
-    done = run(["rpm", "-qa", "--qf", "%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n"])
+    done = command.run(["rpm", "-qa", "--qf", "%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n"])
     locks = Path("/etc/dnf/plugins/versionlock.list")
     locked = locks.read_text(encoding="utf-8") if locks.is_file() else ""
     rows = (line.split("\t") for line in done.stdout.splitlines())
@@ -239,12 +226,6 @@ def repositories() -> dict[str, str]:
     )
     found = [path for directory, pattern in places for path in Path(directory).glob(pattern) if path.is_file()]
     return {str(path): path.read_text(encoding="utf-8", errors="replace") for path in found}
-
-
-def group_members(name: str) -> tuple[str, ...]:
-    """Return who is in a group by ``/etc/group``."""
-    rows = (line.split(":") for line in Path("/etc/group").read_text(encoding="utf-8").splitlines())
-    return tuple(member for row in rows if len(row) == 4 and row[0] == name for member in row[3].split(",") if member)
 
 
 def _architecture() -> str:
@@ -276,23 +257,23 @@ def apply_packages(plan: PackagePlan, family: str) -> None:
     key = b""
     if plan.key:
         if debian and not Path("/etc/ssl/certs/ca-certificates.crt").exists():
-            must([*APT, "update"], again, environment)
-            must([*APT, "install", "--no-install-recommends", "ca-certificates"], again, environment)
+            command.must([*APT, "update"], again, environment)
+            command.must([*APT, "install", "--no-install-recommends", "ca-certificates"], again, environment)
         key = fetch_key(plan.key[1], plan.key[2])
     if plan.unhold:
         _hold("unhold", plan.unhold, debian)
     if plan.remove:
-        must([*manager, "remove", *plan.remove], again, environment)
+        command.must([*manager, "remove", *plan.remove], again, environment)
     if plan.key:
         atomic.write(Path(plan.key[0]), key, 0o644)
     for path, text in plan.files:
         atomic.write(Path(path), text.encode(), 0o644)
     if plan.install:
         if debian:
-            must([*APT, "update"], again, environment)
+            command.must([*APT, "update"], again, environment)
         names = [_exact(name, debian) for name in plan.install]
         extra = ["--no-install-recommends", "--allow-change-held-packages"] if debian else []
-        must([*manager, "install", *extra, *names], again, environment)
+        command.must([*manager, "install", *extra, *names], again, environment)
     if plan.hold:
         _hold("hold", plan.hold, debian)
 
@@ -327,7 +308,7 @@ def _exact(name: str, debian: bool) -> str:
     package, version = name.split("=", 1)
     if not debian:
         return f"{package}-{version}*"
-    rows = [line.split("|") for line in run(["apt-cache", "madison", package]).stdout.splitlines()]
+    rows = [line.split("|") for line in command.run(["apt-cache", "madison", package]).stdout.splitlines()]
     versions = [row[1].strip() for row in rows if len(row) > 1]
     for candidate in versions:
         if satisfies(candidate, version):
@@ -340,19 +321,21 @@ def _exact(name: str, debian: bool) -> str:
 
 def _hold(verb: str, names: Sequence[str], debian: bool) -> None:
     if debian:
-        must(["apt-mark", verb, *names], "run it by hand")
+        command.must(["apt-mark", verb, *names], "run it by hand")
     else:
-        must(["dnf", "-y", "-q", "install", "python3-dnf-plugin-versionlock"], "install it by hand")
-        must(["dnf", "-y", "-q", "versionlock", "add" if verb == "hold" else "delete", *names], "run it by hand")
+        command.must(["dnf", "-y", "-q", "install", "python3-dnf-plugin-versionlock"], "install it by hand")
+        command.must(
+            ["dnf", "-y", "-q", "versionlock", "add" if verb == "hold" else "delete", *names], "run it by hand"
+        )
 
 
-def validate(text: str, command: Sequence[str]) -> None:
-    """Let dockerd itself judge a new daemon.json together with its unit's flags. Raises BattenError with its words."""
+def validate(text: str, words: Sequence[str]) -> None:
+    """Let dockerd, started by its unit's ``words``, judge a new daemon.json. Raises BattenError with its answer."""
     staged = DAEMON.parent / ".daemon.json.batten"
     atomic.write(staged, text.encode(), 0o644)
     try:
-        program = [*command] if command else ["dockerd"]
-        done = run([*program, "--validate", "--config-file", str(staged)])
+        program = [*words] if words else ["dockerd"]
+        done = command.run([*program, "--validate", "--config-file", str(staged)])
     finally:
         staged.unlink()
     if done.returncode != 0:
@@ -364,19 +347,9 @@ def validate(text: str, command: Sequence[str]) -> None:
         )
 
 
-def systemctl(*words: str) -> None:
-    """Run systemctl. Raises BattenError with the end of the engine's journal when the engine does not come up."""
-    done = run(["systemctl", *words])
-    if done.returncode != 0:
-        tail = run(["journalctl", "-u", "docker.service", "-n", "8", "--no-pager", "-o", "cat"]).stdout.strip()
-        raise BattenError(
-            f"{done.stderr.strip()}\n{tail}", "systemctl " + " ".join(words), "journalctl -u docker.service"
-        )
-
-
 def reload_engine(expect_live_restore: bool) -> None:
     """Send SIGHUP and wait until the engine says that it heeds the file. Raises BattenError after 10 s."""
-    systemctl("reload", "docker.service")
+    systemd.systemctl("reload", "docker.service")
     deadline = time.monotonic() + 10
     while True:
         info = engine_info()
@@ -393,9 +366,9 @@ def reload_engine(expect_live_restore: bool) -> None:
 
 def restart_engine() -> None:
     """(Re)start the engine, enabled at boot, and wait until it answers. Raises BattenError after 60 s."""
-    systemctl("enable", "docker.service")
-    systemctl("reset-failed", "docker.service")
-    systemctl("restart", "docker.service")
+    systemd.systemctl("enable", "docker.service")
+    systemd.systemctl("reset-failed", "docker.service")
+    systemd.systemctl("restart", "docker.service")
     deadline = time.monotonic() + 60
     while engine_info() is None:
         if time.monotonic() > deadline:

@@ -22,6 +22,9 @@ UPSTREAM_URL = "https://download.docker.com"
 DEB_KEY = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"
 RPM_KEY = "060A61C51B558A7F742B77AAC52FEB6B621E9F35"
 
+APT = ("apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold")
+APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l", "LC_ALL": "C"}
+
 APT_KEY = "/etc/apt/keyrings/docker.asc"
 APT_SOURCE = "/etc/apt/sources.list.d/docker.sources"
 RPM_KEY_FILE = "/etc/pki/rpm-gpg/RPM-GPG-KEY-docker-ce"

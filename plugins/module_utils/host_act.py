@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import atomic, engine_host, host_items, host_live, host_rollback
+from . import atomic, command, engine_packages, host_items, host_live, host_rollback
 from .errors import BattenError
 from .host_items import Item, Live
 from .host_rollback import FIREWALL, RULES_FILE
@@ -79,22 +79,22 @@ class Actor:
         if not missing:
             return
         if not self.debian:
-            engine_host.must(["dnf", "-y", "-q", "install", *missing], "correct the host's package sources")
+            command.must(["dnf", "-y", "-q", "install", *missing], "correct the host's package sources")
             return
-        install = [*engine_host.APT, "install", "--no-install-recommends", *missing]
-        if engine_host.run(install, engine_host.APT_ENVIRONMENT).returncode:
+        install = [*engine_packages.APT, "install", "--no-install-recommends", *missing]
+        if command.run(install, engine_packages.APT_ENVIRONMENT).returncode:
             again = "correct the host's package sources as the lines above say, and run again"
-            engine_host.must([*engine_host.APT, "update"], again, engine_host.APT_ENVIRONMENT)
-            engine_host.must(install, again, engine_host.APT_ENVIRONMENT)
+            command.must([*engine_packages.APT, "update"], again, engine_packages.APT_ENVIRONMENT)
+            command.must(install, again, engine_packages.APT_ENVIRONMENT)
 
     def _files(self) -> None:
         changed = [one for one in self._changed("file") if not (self.table and one.name == RULES_FILE)]
         for one in changed:
             atomic.write(host_live.at(one.name, self.root), one.value.encode(), 0o644)
         if any(one.name.startswith("/etc/systemd/system/") for one in changed):
-            engine_host.must(["systemctl", "daemon-reload"], "journalctl -b")
+            command.must(["systemctl", "daemon-reload"], "journalctl -b")
         for place in (one.name for one in changed if one.name.startswith("/etc/tmpfiles.d/")):
-            engine_host.must(["systemd-tmpfiles", "--create", place], f"systemd-tmpfiles --create {place}")
+            command.must(["systemd-tmpfiles", "--create", place], f"systemd-tmpfiles --create {place}")
 
     def _units(self) -> None:
         # Seen anew: packages bring units that run already.
@@ -105,11 +105,11 @@ class Actor:
             if states[one.name] == one.value:
                 continue
             if one.value == "masked":
-                engine_host.must(["systemctl", "mask", "--quiet", "--now", one.name], f"systemctl status {one.name}")
+                command.must(["systemctl", "mask", "--quiet", "--now", one.name], f"systemctl status {one.name}")
                 continue
             waits = self.table and one.name == FIREWALL  # it starts when its rules are confirmed
             words = ["systemctl", "enable", "--quiet", *([] if waits else ["--now"]), one.name]
-            engine_host.must(words, f"journalctl -b -u {one.name}")
+            command.must(words, f"journalctl -b -u {one.name}")
 
     def _firewall(self, seconds: int) -> str:
         if not self.table:
@@ -122,11 +122,11 @@ class Actor:
             members = self.live[one.key]
             for user in members:
                 if user not in one.value:
-                    engine_host.must(["gpasswd", "-d", user, one.name], f"run it by hand: gpasswd -d {user} {one.name}")
+                    command.must(["gpasswd", "-d", user, one.name], f"run it by hand: gpasswd -d {user} {one.name}")
             for user in one.value:
                 if user not in members:
                     fix = "make the user first, or take it out of host_docker_group_members"
-                    engine_host.must(["gpasswd", "-a", user, one.name], fix)
+                    command.must(["gpasswd", "-a", user, one.name], fix)
 
     def _sysctls(self, changed: Sequence[Item]) -> None:
         for one in changed:
@@ -152,7 +152,7 @@ class Actor:
         unit = next((name for name, state in states.items() if state not in ("missing", "masked")), None)
         if unit is None:
             raise BattenError("no service that keeps the clock is installed", "host_time", "install chrony")
-        engine_host.must(["systemctl", "enable", "--quiet", "--now", unit], f"journalctl -b -u {unit}")
+        command.must(["systemctl", "enable", "--quiet", "--now", unit], f"journalctl -b -u {unit}")
 
 
 def listed(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,18 +165,18 @@ def take(gone: Sequence[Item], before: Mapping[str, Any], root: str = "/") -> No
     """Rid the host of what is not wanted any more. Kernel settings get the values back that they had ``before``."""
     for one in gone:
         if one.kind == "unit" and one.value == "masked":
-            engine_host.must(["systemctl", "unmask", "--quiet", one.name], f"systemctl status {one.name}")
+            command.must(["systemctl", "unmask", "--quiet", one.name], f"systemctl status {one.name}")
         elif one.kind == "unit" and one.name.startswith("batten-"):  # others were there before us, and stay
-            engine_host.run(["systemctl", "disable", "--quiet", "--now", one.name])
+            command.run(["systemctl", "disable", "--quiet", "--now", one.name])
         elif one.kind == "table" and host_live.table() is not None:
-            engine_host.must(["nft", "delete", "table", *host_live.TABLE], "nft list ruleset")
+            command.must(["nft", "delete", "table", *host_live.TABLE], "nft list ruleset")
         elif one.kind == "sysctl" and before.get(one.name) is not None:
             write_sysctl(one.name, before[one.name], root)
     files = [host_live.at(one.name, root) for one in gone if one.kind == "file"]
     for path in files:
         path.unlink(missing_ok=True)
     if any(path.parent == host_live.at("/etc/systemd/system", root) for path in files):
-        engine_host.must(["systemctl", "daemon-reload"], "journalctl -b")
+        command.must(["systemctl", "daemon-reload"], "journalctl -b")
     if any(one.kind == "audit" for one in gone):
         load_audit()
 
@@ -195,17 +195,17 @@ def load_audit() -> None:
     """Have the kernel take the rules of /etc/audit/rules.d. Raises BattenError where it does not, until a reboot."""
     if not shutil.which("augenrules"):
         return
-    done = engine_host.run(["augenrules", "--load"])
+    done = command.run(["augenrules", "--load"])
     if done.returncode or "immutable" in done.stdout + done.stderr:
         said = (done.stderr or done.stdout).strip().splitlines()
         fix = "if the rules are locked (-e 2 in /etc/audit/rules.d), reboot; they are loaded then"
         raise BattenError(f"augenrules: {said[-1] if said else 'failed'}", "audit rules", fix)
     if not host_live.listens():
-        engine_host.must(["auditctl", "-e", "1"], "auditctl -s")
+        command.must(["auditctl", "-e", "1"], "auditctl -s")
 
 
 def _swap_off() -> None:
-    engine_host.must(["swapoff", "--all"], "free memory first: what is swapped out has to fit")
+    command.must(["swapoff", "--all"], "free memory first: what is swapped out has to fit")
 
 
 def forget(root: str = "/") -> None:

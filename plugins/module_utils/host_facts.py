@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import capacity, engine_host, host_live, host_rules
+from . import capacity, command, engine_host, host_live, host_rules
 from .docker_api import Docker
 from .engine_packages import parse_os_release, system
 
@@ -61,7 +61,7 @@ def look(root: str = "/") -> Facts:
 
 def in_container() -> bool:
     """Return whether this host shares its kernel with others (systemd-detect-virt(1); exit status 1 means no)."""
-    return engine_host.run(["systemd-detect-virt", "--container", "--quiet"]).returncode == 0
+    return command.run(["systemd-detect-virt", "--container", "--quiet"]).returncode == 0
 
 
 def other_firewalls(ufw: str, firewalld: str) -> tuple[str, ...]:
@@ -97,8 +97,8 @@ def foreign_bridges(present: Iterable[str], networks: Iterable[Mapping[str, Any]
 
 def ssh_ports() -> tuple[int, ...]:
     """Return the ports by which people come in: those of sshd, of a socket unit for it, and of this very connection."""
-    sshd = engine_host.run(["sshd", "-T"]).stdout
-    sockets = engine_host.run(["systemctl", "show", "-P", "Listen", "ssh.socket", "sshd.socket"]).stdout
+    sshd = command.run(["sshd", "-T"]).stdout
+    sockets = command.run(["systemctl", "show", "-P", "Listen", "ssh.socket", "sshd.socket"]).stdout
     found = {*listening(sshd, sockets), *(port for port in [came_in_by(os.getpid())] if port)}
     return tuple(sorted(found or {22}))
 

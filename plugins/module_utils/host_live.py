@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import engine_host, systemd
+from . import command, systemd
 from .errors import BattenError
 from .host_items import Item, Live
 
@@ -80,7 +80,8 @@ def _mode(path: str, root: str) -> str | None:
         return None
 
 
-def _group(name: str, root: str) -> list[str] | None:
+def group(name: str, root: str = "/") -> list[str] | None:
+    """Return who is in a group by ``/etc/group``, None where there is no such group."""
     for line in (text("/etc/group", root) or "").splitlines():
         fields = line.split(":")
         if fields[0] == name and len(fields) == 4:
@@ -102,10 +103,10 @@ def _mounted(path: str, root: str) -> str:
 def _packages(names: list[str], _root: str) -> dict[str, Any]:
     if shutil.which("dpkg-query"):
         words = ["dpkg-query", "-W", "-f", "${Package}\t${db:Status-Status}\n", *names]
-        rows = [line.split("\t") for line in engine_host.run(words).stdout.splitlines()]
+        rows = [line.split("\t") for line in command.run(words).stdout.splitlines()]
         there = {row[0] for row in rows if row[1:] == ["installed"]}
     else:
-        there = set(engine_host.run(["rpm", "-q", "--qf", "%{NAME}\n", *names]).stdout.split())
+        there = set(command.run(["rpm", "-q", "--qf", "%{NAME}\n", *names]).stdout.split())
     return {name: "installed" if name in there else "missing" for name in names}
 
 
@@ -121,13 +122,13 @@ def _keeper(names: list[str], _root: str) -> dict[str, Any]:
 
 
 def _apt(names: list[str], _root: str) -> dict[str, Any]:
-    dumped = engine_host.run(["apt-config", "dump"]).stdout
+    dumped = command.run(["apt-config", "dump"]).stdout
     values = dict(re.findall(r'^(\S+) "(.*)";$', dumped, re.MULTILINE))
     return {name: values.get(name, "") for name in names}
 
 
 def _audit(names: list[str], _root: str) -> dict[str, Any]:
-    done = engine_host.run(["auditctl", "-l"])
+    done = command.run(["auditctl", "-l"])
     if done.returncode not in (0, 127):
         raise BattenError(f"auditctl -l: {done.stderr.strip()}", "audit rules", "run as root: auditctl -l")
     return dict.fromkeys(names, watched(done.stdout) if listens() else [])
@@ -135,7 +136,7 @@ def _audit(names: list[str], _root: str) -> dict[str, Any]:
 
 def listens() -> bool:
     """Return whether the kernel records anything at all; rules stay listed where it does not (auditctl(8), -e 0)."""
-    return not re.search(r"^enabled 0$", engine_host.run(["auditctl", "-s"]).stdout, re.MULTILINE)
+    return not re.search(r"^enabled 0$", command.run(["auditctl", "-s"]).stdout, re.MULTILINE)
 
 
 def watched(listed: str) -> list[str]:
@@ -155,12 +156,12 @@ def table() -> dict[str, Any] | None:
     listing of them without counts, and which nft listed them."""
     if not shutil.which("nft"):
         return None
-    done = engine_host.run(["nft", "--stateless", "list", "table", *TABLE])
+    done = command.run(["nft", "--stateless", "list", "table", *TABLE])
     if done.returncode:
         if "No such file" in done.stderr:
             return None
         raise BattenError(f"nft: {done.stderr.strip()}", "table inet batten", "run as root: nft list ruleset")
-    version = engine_host.run(["nft", "--version"]).stdout.split()
+    version = command.run(["nft", "--version"]).stdout.split()
     return {**listing(done.stdout), "version": version[1] if len(version) > 1 else ""}
 
 
@@ -174,7 +175,7 @@ _READERS: dict[str, Callable[[list[str], str], dict[str, Any]]] = {
     "apt": _apt,
     "audit": _audit,
     "file": _each(text),
-    "group": _each(_group),
+    "group": _each(group),
     "keeper": _keeper,
     "mode": _each(_mode),
     "mount": _each(_mounted),

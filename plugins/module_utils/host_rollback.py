@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import atomic, engine_host, host_live
+from . import atomic, command, host_live
 from .errors import BattenError
 
 RULES_FILE = "/etc/batten/firewall.nft"
@@ -19,7 +19,7 @@ def load(text: str, seconds: int, root: str = "/") -> str:
     digest = str(host_live.listing(text)["digest"])
     new, old = host_live.at(_NEW, root), host_live.at(_OLD, root)
     atomic.write(new, text.encode(), 0o600)
-    engine_host.must(["nft", "--check", "--file", str(new)], "report this as a defect, with the line that nft names")
+    command.must(["nft", "--check", "--file", str(new)], "report this as a defect, with the line that nft names")
     disarm()
     if seconds:
         atomic.write(old, (host_live.text(RULES_FILE, root) or _NONE).encode(), 0o600)
@@ -31,8 +31,8 @@ def load(text: str, seconds: int, root: str = "/") -> str:
             f"--on-active={seconds}",
             "--timer-property=AccuracySec=1s",
         ]
-        engine_host.must([*words, *nft], f"systemctl status {_ROLLBACK}.timer")
-    engine_host.must(["nft", "--file", str(new)], "nft list ruleset")
+        command.must([*words, *nft], f"systemctl status {_ROLLBACK}.timer")
+    command.must(["nft", "--file", str(new)], "nft list ruleset")
     if seconds:
         return digest
     _keep(text, root)
@@ -54,12 +54,12 @@ def confirm(digest: str, root: str = "/") -> None:
 
 def _keep(text: str, root: str) -> None:
     atomic.write(host_live.at(RULES_FILE, root), text.encode(), 0o644)
-    engine_host.must(["systemctl", "start", FIREWALL], f"journalctl -b -u {FIREWALL}")
+    command.must(["systemctl", "start", FIREWALL], f"journalctl -b -u {FIREWALL}")
     for path in (_NEW, _OLD):
         host_live.at(path, root).unlink(missing_ok=True)
 
 
 def disarm() -> None:
     """Have nothing put back any more."""
-    engine_host.run(["systemctl", "stop", f"{_ROLLBACK}.timer"])
-    engine_host.run(["systemctl", "reset-failed", f"{_ROLLBACK}.service", f"{_ROLLBACK}.timer"])
+    command.run(["systemctl", "stop", f"{_ROLLBACK}.timer"])
+    command.run(["systemctl", "reset-failed", f"{_ROLLBACK}.service", f"{_ROLLBACK}.timer"])

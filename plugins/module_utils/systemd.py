@@ -1,11 +1,10 @@
-"""What systemd says of units (systemctl(1), show), any number of them in one call. Reads only."""
+"""systemctl(1): what it says of units, any number of them in one call, and what it is told to do."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 
+from . import command
 from .errors import BattenError
 
 STATE = "LoadState,UnitFileState,ActiveState"
@@ -18,18 +17,7 @@ def show(units: Sequence[str], properties: str, must: bool = False) -> list[dict
     Of a unit that systemd does not know, properties are empty or left out. Where systemd does not answer at all, so are
     all; with ``must`` that raises BattenError.
     """
-    words = ["systemctl", "show", f"--property={properties}", "--", *units]
-    try:
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            check=False,
-        )
-    except FileNotFoundError as error:
-        done = subprocess.CompletedProcess(words, 127, "", str(error))
+    done = command.run(["systemctl", "show", f"--property={properties}", "--", *units])
     if must and done.returncode:
         raise BattenError(done.stderr.strip() or "systemctl failed", "systemctl show", "systemctl is-system-running")
     blocks = done.stdout.strip("\n").split("\n\n")
@@ -44,3 +32,15 @@ def state(shown: Mapping[str, str]) -> str:
     if load in ("masked", "not-found"):
         return "masked" if load == "masked" else "missing"
     return f"{shown.get('UnitFileState') or 'static'}, {shown.get('ActiveState')}"
+
+
+def systemctl(*words: str) -> None:
+    """Have systemctl do something. Raises BattenError with the end of the journal of the unit that is the last word."""
+    done = command.run(["systemctl", *words])
+    if not done.returncode:
+        return
+    said, journal = [done.stderr.strip()], ["journalctl", "-b"]
+    if "." in words[-1]:
+        journal += ["-u", words[-1]]
+        said.append(command.run([*journal, "-n", "8", "--no-pager", "-o", "cat"]).stdout.strip())
+    raise BattenError("\n".join(said), " ".join(["systemctl", *words]), " ".join(journal))

@@ -8,13 +8,11 @@ are missing does not start, and nothing that happens later reaches a Docker that
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import atomic, systemd, timers
-from .errors import BattenError
 from .paths import PROGRAM, StackPaths
 
 KINDS = ("secrets", "stack", *timers.SERVICES)
@@ -141,19 +139,19 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
         states = _states(units)
         return [*changes, *stale, *(f"{unit}: enabled" for unit in units if states[unit][0] != "enabled")]
     if changes or stale:
-        _systemctl("daemon-reload")
+        systemd.systemctl("daemon-reload")
     changes += stale
     for unit, (enabled, active) in _states(units).items():
         if enabled.startswith("masked"):
-            _systemctl("unmask", "--quiet", *(["--runtime"] if enabled == "masked-runtime" else []), unit)
+            systemd.systemctl("unmask", "--quiet", *(["--runtime"] if enabled == "masked-runtime" else []), unit)
         if enabled != "enabled":
-            _systemctl("enable", "--quiet", unit)
+            systemd.systemctl("enable", "--quiet", unit)
             changes.append(f"{unit}: enabled")
         if active != "active":
-            _systemctl("start", unit)
+            systemd.systemctl("start", unit)
             changes.append(f"{unit}: started")
         elif f"{unit}: written" in changes and unit.endswith(".timer"):
-            _systemctl("restart", unit)
+            systemd.systemctl("restart", unit)
     return changes
 
 
@@ -163,7 +161,7 @@ def _remove_timers(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> l
     gone += [] if shared_files(paths, plan) else [DRIFT_TIMER]
     gone = [unit for unit in gone if (paths.units / unit).exists()]
     if gone and not check:
-        _systemctl("disable", "--quiet", "--now", *gone)
+        systemd.systemctl("disable", "--quiet", "--now", *gone)
         for unit in gone:
             (paths.units / unit).unlink()
     return [f"{unit}: removed" for unit in gone]
@@ -189,14 +187,14 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
     if running := [
         path.name for path in (*ours, *shared) if path.exists()
     ]:  # first: it would start again what is stopped
-        _systemctl("disable", "--quiet", "--now", *running)
+        systemd.systemctl("disable", "--quiet", "--now", *running)
     if templates[0].exists():
-        _systemctl("disable", "--quiet", "--now", *_instances(paths))
+        systemd.systemctl("disable", "--quiet", "--now", *_instances(paths))
     for path in present:
         path.unlink()
         if path.parent != directory and not any(path.parent.iterdir()):
             path.parent.rmdir()
-    _systemctl("daemon-reload")
+    systemd.systemctl("daemon-reload")
     return changes
 
 
@@ -223,12 +221,3 @@ def _stale(units: Sequence[str]) -> list[str]:
     """Return the units whose files changed on disk since systemd read them."""
     shown = systemd.show(units, "NeedDaemonReload")
     return [f"{unit}: read again" for unit, one in zip(units, shown) if one.get("NeedDaemonReload") == "yes"]
-
-
-def _systemctl(*words: str) -> None:
-    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        unit = words[-1]
-        raise BattenError(
-            f"systemctl {' '.join(words)} failed: {done.stderr.strip()}", "this host", f"see: journalctl -b -u {unit}"
-        )

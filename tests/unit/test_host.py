@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import (
     atomic,
-    engine_host,
+    command,
     host,
     host_act,
     host_facts,
@@ -24,7 +25,6 @@ from ansible_collections.batten.core.plugins.module_utils import (
     host_rules,
     host_state,
     host_wanted,
-    systemd,
 )
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
@@ -188,7 +188,7 @@ def test_rules_that_the_kernel_does_not_act_on_are_none(
 ) -> None:
     """Seen on a virtual machine: after `auditctl -e 0` all rules are still listed."""
     said = {"-l": "-w /etc/docker -p wa -k batten\n", "-s": f"enabled {enabled}\nfailure 1\npid 412\n"}
-    monkeypatch.setattr(engine_host, "run", lambda words: CompletedProcess(words, 0, said[words[1]], ""))
+    monkeypatch.setattr(command, "run", lambda words: CompletedProcess(words, 0, said[words[1]], ""))
     item = Item("audit", "audit", "audit rules", ["/etc/docker"], "reload")
     assert host_live.read([item])[item.key] == told
 
@@ -451,8 +451,8 @@ def armed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[l
         asked.append(words)
         return SimpleNamespace(returncode=0, stdout="", stderr="")
 
-    monkeypatch.setattr(engine_host, "run", run)
-    monkeypatch.setattr(engine_host, "must", run)
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(command, "must", run)
     monkeypatch.setattr(host_live, "table", lambda: None)
     monkeypatch.setattr(host_facts, "look", lambda root: SERVER)
     items = [
@@ -524,6 +524,6 @@ def test_the_ports_of_a_stack_that_goes_are_predicted_and_stay_open_until_it_doe
 def test_a_systemd_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a host without units: a run would install a second keeper of the clock."""
     failed = SimpleNamespace(returncode=1, stdout="", stderr="Failed to connect to bus\n")
-    monkeypatch.setattr(systemd.subprocess, "run", lambda *_words, **_more: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_words, **_more: failed)
     with pytest.raises(BattenError, match="Failed to connect to bus"):
         host_live.units(["auditd.service"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from ansible_collections.batten.core.plugins.module_utils.errors import BattenEr
 
 def says(text: str, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
     done = subprocess.CompletedProcess([], code, text, "no bus\n" if code else "")
-    monkeypatch.setattr(systemd.subprocess, "run", lambda *_words, **_more: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_words, **_more: done)
 
 
 def test_a_block_a_unit_in_the_order_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +48,22 @@ def test_a_host_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_state_of_a_unit_in_words(shown: dict[str, str], told: str) -> None:
     assert systemd.state(shown) == told
+
+
+def test_what_systemctl_refuses_is_told_with_the_journal_of_its_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callable[[str, str], None]
+) -> None:
+    fake_program("systemctl", "#!/bin/sh\necho 'Job failed.' >&2\nexit 1\n")
+    journal = tmp_path / "bin/journalctl"
+    journal.write_text('#!/bin/sh\necho "$@"\n')
+    journal.chmod(0o755)
+    with pytest.raises(BattenError) as refused:
+        systemd.systemctl("restart", "docker.service")
+    assert refused.value.what == "Job failed.\n-b -u docker.service -n 8 --no-pager -o cat"
+    assert (refused.value.where, refused.value.fix) == (
+        "systemctl restart docker.service",
+        "journalctl -b -u docker.service",
+    )
+    with pytest.raises(BattenError) as refused:
+        systemd.systemctl("daemon-reload")
+    assert (refused.value.what, refused.value.fix) == ("Job failed.", "journalctl -b")
