@@ -1,7 +1,5 @@
 #!/usr/bin/python
-# Copyright: the batten contributors
-# Apache License 2.0 (see LICENSE)
-
+# Copyright: the batten authors. Apache-2.0 (see LICENSE).
 """Docker Engine on one host: a thin caller of module_utils/engine.py."""
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ DOCUMENTATION = r"""
 module: docker_engine
 short_description: Install, configure and repair Docker Engine on a host
 version_added: 0.1.0
-author: batten contributors (@batten)
+author: The batten authors (@batten)
 description:
   - Installs Docker Engine and Compose, merges C(/etc/docker/daemon.json), and keeps the journal that containers log to.
   - Everything about the engine of one host is one call, which observes, compares and then acts.

@@ -41,7 +41,7 @@ attributes:
 EXAMPLES = r"""
 - name: What has drifted
   batten.core.drift:
-  register: host_drift
+  register: found
 """
 
 RETURN = r"""
@@ -61,8 +61,9 @@ drift:
     seconds: {description: What that took last time., type: float, returned: where known}
     restarts: {description: The services that it interrupts., type: list, elements: str, returned: where there are any}
     reason: {description: Why it is only told., type: str, returned: where there is one}
+    until: {description: Last day of that., type: str, returned: where a policy says so}
 ignored:
-  description: Rows of the same form that the inventory's C(stack_drift) leaves out, with C(reason) and C(until).
+  description: Rows of the same form that C(stack_drift) and C(host_drift) of the inventory leave out.
   returned: always
   type: list
   elements: dict
@@ -85,6 +86,11 @@ notes:
   returned: always
   type: list
   elements: str
+busy:
+  description: What could not be looked at because a run holds it; C(errors) has it too.
+  returned: always
+  type: list
+  elements: str
 at:
   description: When the host was looked at, UTC.
   returned: always
@@ -93,6 +99,14 @@ seconds:
   description: How long the look took on the host.
   returned: always
   type: float
+capacity:
+  description: What M(batten.core.capacity) returns under this name; the action plugin plans with it.
+  returned: by the module alone, not by its action plugin
+  type: dict
+plans:
+  description: What M(batten.core.capacity) returns under this name; the action plugin plans with it.
+  returned: by the module alone, not by its action plugin
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,7 +1,5 @@
 #!/usr/bin/python
-# Copyright: the batten contributors
-# Apache License 2.0 (see LICENSE)
-
+# Copyright: the batten authors. Apache-2.0 (see LICENSE).
 """The host under the engine: a thin caller of module_utils/host.py."""
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ DOCUMENTATION = r"""
 module: host
 short_description: Harden the host under Docker, and keep it so
 version_added: 0.1.0
-author: batten contributors (@batten)
+author: The batten authors (@batten)
 description:
   - Firewall, audit rules, kernel settings, core dumps, clock, security updates, group docker and Docker's files, in one
     call that observes, compares and then acts. Every part can be turned off; what an earlier call put there is removed
@@ -115,6 +113,8 @@ options:
     description:
       - What people change on purpose; of rules that match the one that names more decides, and with none a difference
         is repaired. The record on the host keeps them for C(batten drift).
+      - A task writes C(name) where the module says O(drift[].service), as C(host_drift) of role C(host) does; the
+        action of the same name translates it.
     type: list
     elements: dict
     default: []
@@ -124,7 +124,7 @@ options:
         type: str
         default: "*"
       service:
-        description: The name in that part, such as V(net.ipv4.tcp_syncookies); V(*) is any.
+        description: The name in that part, such as V(net.ipv4.tcp_syncookies); V(*) is any. A task writes C(name).
         type: str
         default: "*"
       policy:
@@ -164,6 +164,15 @@ EXAMPLES = r"""
       - port: 9100
         from: [10.0.0.0/8]
 
+- name: Leave alone for a while what somebody set on purpose
+  batten.core.host:
+    drift:
+      - facet: sysctl
+        name: net.ipv4.tcp_syncookies
+        policy: ignore
+        reason: load test
+        until: 2027-01-31
+
 - name: Take away what batten put there
   batten.core.host:
     state: absent
@@ -176,6 +185,7 @@ differences:
   type: list
   elements: dict
   contains:
+    stack: {description: 'Always null, as all stacks share the host.', type: str}
     scope: {description: Always C(host)., type: str}
     name: {description: What it is about., type: str}
     facet: {description: What of it., type: str}

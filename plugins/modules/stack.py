@@ -109,7 +109,9 @@ gate:
   returned: always
   type: dict
 pending:
-  description: In check mode, the actions that would be taken; C(seconds) is what a service with data took last time.
+  description:
+    - In check mode, and where O(ask) ends the call, the actions that would be taken.
+    - Their C(seconds) are what a service with data took last time.
   returned: always
   type: list
   elements: dict
