@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from . import adoption, atomic, gate, held_ports, kernel, processes, scopes, survey
 from .actions import Action, recovering
@@ -16,14 +17,12 @@ from .compare_networks import MEMBERS
 from .compose import Compose
 from .desired import Desired, layers
 from .docker_api import Docker, DockerError
-from .errors import BattenError
 from .facet import never
 from .facets import FACETS
 from .observed import Observed, by_service
 from .paths import StackPaths
 from .quantities import size
 
-_T = TypeVar("_T")
 MANAGED = ""  # the key of ``once_healthy`` for a database that is no service of the stack
 _MADE = ("create", "recreate")
 _UPDATABLE = {facet.name for facet in FACETS if facet.live is not never} - {"networks"} | set(kernel.LIMITS)
@@ -130,7 +129,7 @@ class Actor:
             if action.action == "start" and container.state == "paused":
                 self.docker.unpause(container.id)
             elif action.action == "start":
-                self.docker.start(container.id)
+                self._start([action.service], partial(self.docker.start, container.id))
             elif action.action == "restart":
                 self.docker.restart(container.id)
             elif LOADED in reasons:
@@ -193,21 +192,14 @@ class Actor:
             self.paths.filling.unlink()
             found = self.now()
             for name in sorted(fresh):
-                self._again_if_port_held(self.docker.start, found[name][0].id)
+                self._start([name], partial(self.docker.start, found[name][0].id))
         if ready:
-            self._again_if_port_held(self.compose.up, ready)
+            self._start(ready, partial(self.compose.up, ready))
 
-    def _again_if_port_held(self, start: Callable[[_T], None], what: _T) -> None:
-        """Start; once more where the engine refused a port that it held for nobody, and let go of it."""
+    def _start(self, services: Collection[str], begin: Callable[[], None]) -> None:
         begun = time.monotonic()
-        try:
-            start(what)
-        except BattenError as refused:
-            why = held_ports.let_go(self.docker, refused.what)
-            if not why:
-                raise
-            self._note("docker.service", "restart", why, begun)
-            start(what)
+        if done := held_ports.start(self.docker, begin, self.payload["project"], services, self.paths.root):
+            self._note("docker.service", "restart", done, begun)
 
     def _volumes(self) -> Mapping[str, Mapping[str, Any]]:
         return self.payload["plan"].get("volumes") or {}

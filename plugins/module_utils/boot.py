@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from . import atomic, held_ports, lock, scopes
-from .docker_api import Docker
+from .docker_api import Docker, DockerError
 from .errors import BattenError
 from .paths import StackPaths
 
@@ -81,7 +82,7 @@ def boot(
     docker = docker or Docker()
     _wait_for(docker, deadline)
     well = _boot(paths, say, docker, plan, deadline)
-    scopes.keep_swap_off(_containers(docker, plan), paths.root)
+    scopes.keep_swap_off(_containers(docker, plan, deadline), paths.root)
     return well
 
 
@@ -89,14 +90,14 @@ def _boot(
     paths: StackPaths, say: Callable[[str], None], docker: Docker, plan: Mapping[str, Any], deadline: float
 ) -> bool:
     complaints: dict[str, str] = {}
-    groups = in_order(plan["start_order"], _observe(docker, plan))
+    groups = in_order(plan["start_order"], _observe(docker, plan, deadline))
     for place, group in enumerate(groups):
         patience = min(deadline, time.monotonic() + GROUP_PATIENCE_SECONDS)
         if _bring_up(paths, say, docker, plan, slice(place, place + 1), patience, complaints):
             say(f"{', '.join(container.service for container in group)}: ready")
     if _bring_up(paths, say, docker, plan, slice(0, len(groups)), deadline, complaints):
         return True
-    for container in _observe(docker, plan):
+    for container in _observe(docker, plan, deadline):
         if not container.ready:
             reason = complaints.get(container.service)
             say(
@@ -116,10 +117,10 @@ def shutdown(paths: StackPaths, say: Callable[[str], None], docker: Docker | Non
     docker = docker or Docker()
     plan = _plan(paths)
     problems = []
-    for group in reversed(in_order(plan["start_order"], _observe(docker, plan))):
+    for group in reversed(in_order(plan["start_order"], _observe(docker, plan, time.monotonic()))):
         running = [each for each in group if each.status in ("running", "restarting", "paused")]
         with ThreadPoolExecutor(max_workers=len(running) or 1) as pool:
-            for container, problem in zip(running, pool.map(lambda each: _try(docker.stop, each.id), running)):
+            for container, problem in zip(running, pool.map(lambda each: _try(partial(docker.stop, each.id)), running)):
                 say(f"{container.service}: {problem or 'stopped'}")
                 problems += [f"{container.service}: {problem}"] if problem else []
     if problems:
@@ -137,15 +138,15 @@ def _bring_up(
 ) -> bool:
     """Start what is down in groups ``which``, at least once, until they are ready or ``deadline`` has passed."""
     while True:
-        _wait_for(docker, deadline)  # another stack's boot may restart the engine
-        wanted = [each for group in in_order(plan["start_order"], _observe(docker, plan))[which] for each in group]
+        there = _observe(docker, plan, deadline)
+        wanted = [each for group in in_order(plan["start_order"], there)[which] for each in group]
         if all(container.ready for container in wanted):
             return True
         try:
             with lock.held(paths.lock, brief=True):
                 for container in wanted:
                     if container.down:
-                        problem = _start(docker, container.id, say)
+                        problem = _try(partial(_start, docker, plan["project"], container, paths.root, say))
                         if not (problem and complaints.get(container.service)):  # a retry is no news
                             say(f"{container.service}: {problem or 'started'}")
                         complaints[container.service] = problem
@@ -156,12 +157,19 @@ def _bring_up(
         time.sleep(_PAUSE_SECONDS)
 
 
-def _observe(docker: Docker, plan: Mapping[str, Any]) -> list[Live]:
-    return [live(container) for container in _containers(docker, plan)]
+def _observe(docker: Docker, plan: Mapping[str, Any], deadline: float) -> list[Live]:
+    return [live(container) for container in _containers(docker, plan, deadline)]
 
 
-def _containers(docker: Docker, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return docker.inspect_all(each["Id"] for each in docker.list(plan["project"]))
+def _containers(docker: Docker, plan: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
+    """Return what ``docker inspect`` says of the stack; another stack's boot may restart the engine meanwhile."""
+    while True:
+        try:
+            return docker.inspect_all(each["Id"] for each in docker.list(plan["project"]))
+        except DockerError as error:
+            if error.status or time.monotonic() >= deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _plan(paths: StackPaths) -> Mapping[str, Any]:
@@ -178,22 +186,15 @@ def _wait_for(docker: Docker, deadline: float) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _start(docker: Docker, identifier: str, say: Callable[[str], None]) -> str:
-    """Start a container, once more where the engine held its port for nobody; return the engine's complaint."""
-    problem = _try(docker.start, identifier)
-    try:
-        if done := held_ports.let_go(docker, problem):
-            say(f"{done}; the engine was restarted")
-            return _try(docker.start, identifier)
-    except BattenError as error:
-        return str(error)
-    return problem
+def _start(docker: Docker, project: str, container: Live, root: str, say: Callable[[str], None]) -> None:
+    if done := held_ports.start(docker, partial(docker.start, container.id), project, [container.service], root):
+        say(done)
 
 
-def _try(action: Callable[[str], None], identifier: str) -> str:
-    """Do ``action``; return the engine's complaint, or nothing."""
+def _try(action: Callable[[], None]) -> str:
+    """Do ``action``; return what was wrong, or nothing."""
     try:
-        action(identifier)
+        action()
     except BattenError as error:
         return error.what
     return ""

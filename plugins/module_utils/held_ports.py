@@ -10,50 +10,100 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-from . import engine_host
+from . import atomic, capacity, engine_host, lock, systemd
 from .docker_api import Docker
 from .errors import BattenError
+from .observed import Observed
+from .paths import HostPaths, StackPaths
 
 # moby libnetwork/portallocator, ErrPortAlreadyAllocated: "Bind for fd00::1:8080 failed: port is already allocated"
-_REFUSED = re.compile(r"Bind for (?P<address>\S+):(?P<port>\d+) failed: port is already allocated")
-_EVERY = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+_REFUSED = re.compile(r"Bind for (?P<held>\S+:(?P<port>\d+)) failed: port is already allocated")
 _ANSWER_SECONDS = 60
 
 
-def let_go(docker: Docker, complaint: str) -> str:
-    """Have the engine let go of the port that ``complaint``, its own words, is about, if no container has it.
+def start(docker: Docker, begin: Callable[[], None], project: str, services: Collection[str], root: str = "/") -> str:
+    """``begin``, which starts ``services`` of a Compose project; where the engine refuses a port that it keeps for
+    nobody, have it let go of the port and ``begin`` again.
 
-    Returns a line on what was done, nothing where the complaint is about something else. Raises BattenError where a
-    start of the engine would stop what runs, or where it does not answer within 60 s after it.
+    Returns a line on what was done, nothing where that was not needed. Raises what ``begin`` raises, and BattenError
+    where the engine cannot be started anew now: others work with it, or their containers would stop.
     """
-    held = held_for_nobody(complaint, docker.list()) if _REFUSED.search(complaint) else ""
-    if not held:
+    try:
+        begin()
         return ""
+    except BattenError as refused:
+        held = held_for_nobody(refused.what, docker, project, services)
+        if not held:
+            raise
+    with ExitStack() as others:
+        for path in _locks(root):
+            if not lock.is_ours(path):
+                others.enter_context(lock.held(path, patience=0, what="a stack of this host"))
+        try:  # another stack's start may have had the engine let go of it meanwhile
+            begin()
+            return ""
+        except BattenError as refused:
+            if held_for_nobody(refused.what, docker, project, services) != held:
+                raise
+            _restart_engine(docker, held, root)
+        begin()
+    return f"since a power cut the engine kept {held} for a container that is gone; it was started anew"
+
+
+def held_for_nobody(complaint: str, docker: Docker, project: str, services: Collection[str]) -> str:
+    """Return the ``ADDRESS:PORT`` that the engine's words are about, nothing where they are about something else.
+
+    Nor where any container but those of ``services`` publishes the port, on any address, be it stopped: one whose start
+    has not ended has its ports already, and is listed as stopped.
+    """
+    refused = _REFUSED.search(complaint)
+    if not refused:
+        return ""
+    everyone = map(Observed, docker.inspect_all(one["Id"] for one in docker.list()))
+    strangers = (one for one in everyone if one.project != project or one.service not in services)
+    return "" if refused["port"] in _published(strangers) else refused["held"]
+
+
+def _published(containers: Iterable[Observed]) -> set[str]:
+    return {
+        str(binding.get("HostPort"))
+        for one in containers
+        for bindings in (one.host.get("PortBindings") or {}).values()
+        for binding in bindings or []
+    }
+
+
+def _restart_engine(docker: Docker, held: str, root: str) -> None:
+    """Start the engine anew, but not twice for one port: an engine that keeps it all the same has another reason."""
     what = f"since a power cut the engine keeps {held} for a container that is gone"
     if not docker.info().get("LiveRestoreEnabled"):
         fix = "systemctl restart docker, which stops every container for a moment: live-restore is off here"
         raise BattenError(what, "dockerd", fix)
+    record = HostPaths(root).run / "held-ports.json"
+    started_for: Mapping[str, Any] = atomic.read_json(record, {})
+    if started_for.get(held) == _engine_pid():
+        raise BattenError(f"the engine keeps {held}, also after a start of its own", "dockerd", "reboot this host")
+    engine_host.systemctl("reset-failed", "docker.service")  # its starts are counted (StartLimitBurst=)
     engine_host.systemctl("restart", "docker.service")
     deadline = time.monotonic() + _ANSWER_SECONDS
     while not docker.answers():
         if time.monotonic() > deadline:
             raise BattenError("the engine does not answer", docker.path, "journalctl -u docker.service")
         time.sleep(0.1)
-    return what
+    atomic.make_directory(record.parent, 0o755)
+    atomic.write_json(record, {**started_for, held: _engine_pid()})
 
 
-def held_for_nobody(complaint: str, containers: Iterable[Mapping[str, Any]]) -> str:
-    """Return ``ADDRESS:PORT`` of a refusal, nothing where one of ``containers`` (``docker ps``) publishes it."""
-    refused = _REFUSED.search(complaint)
-    if not refused:
-        return ""
-    address, port = refused["address"].strip("[]"), int(refused["port"])
-    for one in containers:
-        for published in one.get("Ports") or []:
-            theirs = str(published.get("IP") or "").strip("[]")
-            if published.get("PublicPort") == port and (theirs == address or _EVERY & {theirs, address}):
-                return ""
-    return f"{refused['address']}:{port}"
+def _engine_pid() -> str:
+    return systemd.show(["docker.service"], "MainPID", must=True)[0].get("MainPID", "")
+
+
+def _locks(root: str) -> list[Path]:
+    """Return the locks of all that works with the engine on this host."""
+    stacks = [StackPaths(stack, root) for stack in capacity.recorded_plans(root)]
+    return [path for one in stacks for path in (one.lock, one.backup_lock)]

@@ -24,10 +24,10 @@ class Busy(BattenError):  # noqa: N818 - what happened, as a person says it
 
 
 @contextmanager
-def held(path: Path, brief: bool = False, what: str = "this stack") -> Iterator[None]:
+def held(path: Path, brief: bool = False, what: str = "this stack", patience: float = BRIEF_SECONDS) -> Iterator[None]:
     """Hold the lock ``path`` of ``what`` for the block. Raises :class:`Busy` naming the holder when it is taken.
 
-    ``brief`` is for what runs by itself: others wait for its end, at most :data:`BRIEF_SECONDS`.
+    ``brief`` is for what runs by itself: others wait for its end, at most ``patience`` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -39,10 +39,10 @@ def held(path: Path, brief: bool = False, what: str = "this stack") -> Iterator[
         status = os.fstat(handle)
         if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise _planted(path, f"it belongs to uid {status.st_uid}, or is no plain file")
-        deadline = time.monotonic() + BRIEF_SECONDS
+        deadline = time.monotonic() + patience
         while not _taken(handle):
             holder = _record(path)
-            if not holder.get("brief") or time.monotonic() > deadline:
+            if not holder.get("brief") or time.monotonic() >= deadline:
                 who = f"pid {holder['pid']} since {holder['since']}" if holder else "its process is just starting"
                 fix = "wait until it ends, then run the same command again"
                 raise Busy(f"another run holds {what} ({who})", str(path), fix)
@@ -55,15 +55,25 @@ def held(path: Path, brief: bool = False, what: str = "this stack") -> Iterator[
 
 
 def is_held_by_another(path: Path, root: str = "/") -> bool:
-    """Return whether another process holds ``path``, without touching it (proc_locks(5))."""
+    """Return whether another process holds ``path``, without touching it."""
+    return bool(_holders(path, root) - {os.getpid()})
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether this very process holds ``path``."""
+    return os.getpid() in _holders(path)
+
+
+def _holders(path: Path, root: str = "/") -> set[int]:
+    """Return the processes that hold ``path`` (proc_locks(5)): one, or none."""
     try:
         status = path.stat()
         lines = (Path(root) / "proc/locks").read_text().splitlines()
     except OSError:
-        return False
+        return set()
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     held = (line.split() for line in lines if " FLOCK " in line and "->" not in line)
-    return any(words[5] == place and int(words[4]) != os.getpid() for words in held)
+    return {int(words[4]) for words in held if words[5] == place}
 
 
 def now() -> str:

@@ -45,9 +45,13 @@ class Observed:
         return self.labels.get("com.docker.compose.service", "")
 
     @property
+    def project(self) -> str:
+        return self.labels.get("com.docker.compose.project", "")
+
+    @property
     def is_named_by_compose(self) -> bool:
         """Whether it has the name of a service's first container; a copy of it would be ``...-2``."""
-        return self.container == f"{self.labels.get('com.docker.compose.project', '')}-{self.service}-1"
+        return self.container == f"{self.project}-{self.service}-1"
 
     @property
     def state(self) -> str:

@@ -70,6 +70,7 @@ def check(
             )
         ),
         *owned_addresses(desired, addresses()),
+        *same_ports(desired),
         *used_ports(desired, observed, published_by_others(docker, ours), listening()),
         *missing_binds(paths.base, desired, coming),
         *moved_volumes(model, volumes),
@@ -120,6 +121,29 @@ def owned_addresses(desired: Mapping[str, Desired], owned: Iterable[str]) -> lis
     return found
 
 
+def same_ports(desired: Mapping[str, Desired]) -> list[Problem]:
+    """One port published twice: the engine starts the first that asks for it, and refuses the second."""
+    seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    found = []
+    for name, port in _ports(desired):
+        number, address = str(port.get("published") or ""), _host(port)
+        others = seen.setdefault((str(port.get("protocol") or "tcp"), number), [])
+        for theirs, whose in others if number else ():
+            if _collide(theirs, address):
+                what = f"port {number} is published by service {whose}, too"
+                found.append(Problem(what, f"service {name}", "publish another port for one of them"))
+        others.append((address, name))
+    return found
+
+
+def _collide(one: str, other: str) -> bool:
+    """Whether the engine binds both addresses to one port: no address is all of both families."""
+    if "" in (one, other) or one == other:
+        return True
+    first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    return first.version == second.version and (first.is_unspecified or second.is_unspecified)
+
+
 def used_ports(
     desired: Mapping[str, Desired],
     observed: Mapping[str, Sequence[Observed]],
@@ -128,11 +152,11 @@ def used_ports(
 ) -> list[Problem]:
     """Both maps are ``{(protocol, address, port): who}``; ``sockets`` counts only where we publish nothing.
 
-    What the engine holds of no running container it has taken for one that it starts just now, as after a boot, or for
-    nobody (``held_ports.py``): both are settled when the container starts.
+    The engine takes a container's ports before it calls it running, so what the engine itself holds of a container
+    of ours that does not run is of one that it starts just now, as after a boot, or is held for nobody: both are
+    settled when the container starts (``held_ports.py``).
     """
-    held = _published(observed)
-    others = {key: who for key, who in sockets.items() if not who.startswith(_ENGINE)}
+    held, claimed = _published(observed, running=True), _published(observed, running=False)
     found = []
     for name, port in _ports(desired):
         number = str(port.get("published") or "")
@@ -141,23 +165,26 @@ def used_ports(
         protocol, address = port.get("protocol") or "tcp", _host(port)
         users = dict(published)
         if (protocol, int(number)) not in held:
-            users.update(others)
+            starts = (protocol, int(number)) in claimed
+            users.update({key: who for key, who in sockets.items() if not (starts and who.startswith(_ENGINE))})
         for (their_protocol, their_address, their_port), who in users.items():
             overlap = address in _WILDCARDS or their_address in _WILDCARDS or address == their_address
             if overlap and (their_protocol, their_port) == (protocol, int(number)):
                 fix = f"stop {who}, or publish another port for {name}"
+                if who.startswith(_ENGINE):  # for no container that runs, or `published` would say whose
+                    fix = f"systemctl restart docker, if no container starts just now; or publish another for {name}"
                 found.append(Problem(f"port {number}/{protocol} is in use by {who}", f"service {name}", fix))
                 break
     return found
 
 
-def _published(observed: Mapping[str, Sequence[Observed]]) -> set[tuple[str, int]]:
-    """Return ``(protocol, port)`` of what our running containers publish."""
+def _published(observed: Mapping[str, Sequence[Observed]], running: bool) -> set[tuple[str, int]]:
+    """Return ``(protocol, port)`` of what our containers publish: those that run, or those that do not."""
     return {
         (target.partition("/")[2], int(binding["HostPort"]))
         for containers in observed.values()
         for one in containers
-        if one.state in ("running", "paused", "restarting")
+        if (one.state in ("running", "paused", "restarting")) is running
         for target, bindings in (one.host.get("PortBindings") or {}).items()
         for binding in bindings or []
         if str(binding.get("HostPort") or "").isdigit()

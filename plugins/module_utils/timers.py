@@ -32,13 +32,14 @@ LimitCORE=0
 MemoryMax={_MEMORY_MAX_BYTES}
 TasksMax=128
 """
-# Requisite=: an engine that somebody has stopped is not started by a timer (systemd.unit(5)).
+# An engine that somebody has stopped is not started by a timer. Requisite=docker.service would say so too, and end the
+# unit with each restart of the engine (systemd.unit(5)), the one among them that the unit's own work asks for.
+_ENGINE_RUNS = "ExecCondition=/usr/bin/systemctl --quiet is-active docker.service\n"
 SERVICES: Mapping[str, str] = {
     "backup": f"""\
 [Unit]
 Description=Encrypted backup of stack %i
 Documentation=man:age(1)
-Requisite=docker.service
 After=docker.service batten-stack@%i.service
 # A run that changed the stack meanwhile, or a database that was just restarted: try again, but not all night.
 StartLimitIntervalSec=6h
@@ -46,7 +47,7 @@ StartLimitBurst=4
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3 {PROGRAM} backup %i
+{_ENGINE_RUNS}ExecStart=/usr/bin/python3 {PROGRAM} backup %i
 Restart=on-failure
 RestartSec=10min
 Nice=10
@@ -56,12 +57,11 @@ RestrictAddressFamilies=AF_UNIX
     "sync": f"""\
 [Unit]
 Description=Changed secrets of stack %i to their consumers
-Requisite=docker.service
 After=docker.service batten-stack@%i.service network-online.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3 {PROGRAM} sync %i
+{_ENGINE_RUNS}ExecStart=/usr/bin/python3 {PROGRAM} sync %i
 CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_KILL CAP_SYS_PTRACE
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 {_LIMITS}{SANDBOX}""",
@@ -70,12 +70,11 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 DRIFT = f"""\
 [Unit]
 Description=How this host differs from what batten put on it
-Requisite=docker.service
 After=docker.service
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3 {PROGRAM} drift --record
+{_ENGINE_RUNS}ExecStart=/usr/bin/python3 {PROGRAM} drift --record
 # 2: there is drift, and it is told.
 SuccessExitStatus=2
 Nice=10

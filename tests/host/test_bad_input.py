@@ -389,7 +389,7 @@ def test_a_port_that_the_engine_holds_for_nobody_after_a_power_cut_is_let_go(tin
     until(lambda: tiny.host.run("systemctl show -P SubState batten-stack@tiny").stdout == "exited\n")
     assert tiny.healthy()
     told = tiny.host.run("journalctl -b -o cat -u batten-stack@tiny").stdout
-    assert f":{PORT} for a container that is gone; the engine was restarted" in told
+    assert f":{PORT} for a container that is gone; it was started anew" in told
 
     tiny.host.run("docker stop --time 1 tiny-web-1; systemctl stop docker.service")
     tiny.host.run(f"cp /root/held.db {STORE}; {POWER_COMES_BACK}")

@@ -84,7 +84,7 @@ def repaired(
         ends={"once"},
         strangers={each["Name"]: [c["Id"] for c in compare_networks.foreign(each, "stk", everyone)] for each in mine},
     )
-    paths: Any = SimpleNamespace(loaded=Path("/nowhere"), filling=Path("/nowhere"))
+    paths: Any = SimpleNamespace(loaded=Path("/nowhere"), filling=Path("/nowhere"), root="/nowhere")
     actor = act.Actor(engine, paths, {"project": "stk", "plan": {}}, seen, compose, {}, 1, print)  # type: ignore[arg-type]
     actor._clear()
     actor._settle(list(seen.actions.values()))

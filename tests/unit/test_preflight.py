@@ -65,14 +65,36 @@ def test_a_port_that_somebody_else_has_is_named() -> None:
         ("running", "nginx (pid 7)", False),  # ours has it; whatever /proc says of its inode
     ],
 )
-def test_a_port_that_the_engine_holds_is_no_conflict(state: str, holder: str, refused: bool) -> None:
+def test_a_port_that_the_engine_takes_for_a_container_that_starts_is_ours(
+    state: str, holder: str, refused: bool
+) -> None:
     wanted = service(ports=[{"target": 80, "published": "80", "protocol": "tcp"}])
     one = copy.deepcopy(CONTAINERS[0])
     one["State"]["Status"] = state
     one["HostConfig"]["PortBindings"] = {"80/tcp": [{"HostIp": "", "HostPort": "80"}]}
     taken = {("tcp", "0.0.0.0", 80): holder}
     assert bool(preflight.used_ports(wanted, {"web": [Observed(one)]}, {}, taken)) is refused
-    assert bool(preflight.used_ports(wanted, {}, {}, taken)) is holder.startswith("nginx")
+    (nobodys,) = preflight.used_ports(wanted, {}, {}, taken)
+    assert nobodys.fix.startswith("stop nginx" if holder.startswith("nginx") else "systemctl restart docker")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ({"published": "80"}, {"published": "80", "host_ip": "192.0.2.1"}, True),
+        ({"published": "80", "host_ip": "192.0.2.1"}, {"published": "80", "host_ip": "192.0.2.1"}, True),
+        ({"published": "80", "host_ip": "192.0.2.1"}, {"published": "80", "host_ip": "192.0.2.2"}, False),
+        ({"published": "80", "host_ip": "0.0.0.0"}, {"published": "80", "host_ip": "192.0.2.1"}, True),
+        ({"published": "80", "host_ip": "0.0.0.0"}, {"published": "80", "host_ip": "::"}, False),
+        ({"published": "443"}, {"published": "443", "protocol": "udp"}, False),
+        ({"published": "80"}, {"published": "81"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_port_is_published_once(first: dict[str, str], second: dict[str, str], refused: bool) -> None:
+    one = service(ports=[{"target": 80, **first}])
+    both = {**one, "api": Desired("s", "api", {"ports": [{"target": 80, **second}]}, one["web"].model)}
+    assert bool(preflight.same_ports(both)) is refused
 
 
 def test_a_port_on_another_address_is_free() -> None:
