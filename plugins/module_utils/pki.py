@@ -7,15 +7,13 @@ register) is public. Keys and certificates are PEM texts here.
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from . import openssl
 from .errors import BattenError
 
 CA_DAYS = 3650
@@ -23,7 +21,6 @@ LEAF_DAYS = 90
 # A client whose clock is behind would take a certificate of this minute for one of the future.
 CLOCK_SKEW = timedelta(hours=1)
 _MOST_COMMON_NAME = 64  # ub-common-name (RFC 5280, appendix A)
-_PIPE_BYTES = 65536  # what a pipe takes without a reader (pipe(7)); keys and certificates are a hundredth of it
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _COMMON = re.compile(r"[A-Za-z0-9 ._:*-]+\Z")
 
@@ -60,12 +57,12 @@ subjectAltName = {names}"""
 
 def make_key() -> str:
     """Return a new EC P-256 private key, PKCS#8."""
-    return _openssl(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
+    return openssl.run(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
 
 
 def public_key(key: str) -> str:
     """Return the public key of a private one."""
-    return _openssl(["pkey", "-pubout"], key)
+    return openssl.run(["pkey", "-pubout"], key)
 
 
 def make_ca(common_name: str, key: str, days: int = CA_DAYS, now: datetime | None = None) -> str:
@@ -110,7 +107,7 @@ def issue(
 def validity(certificate: str) -> tuple[datetime, datetime]:
     """Return from when until when the first certificate of a PEM text holds, in UTC."""
     # -dateopt: OpenSSL 3.0, openssl-x509(1)
-    text = _openssl(["x509", "-noout", "-startdate", "-enddate", "-dateopt", "iso_8601"], certificate)
+    text = openssl.run(["x509", "-noout", "-startdate", "-enddate", "-dateopt", "iso_8601"], certificate)
     start, end = (line.partition("=")[2] for line in text.splitlines())
     return _read(start), _read(end)
 
@@ -132,14 +129,14 @@ def due(certificate: str, now: datetime | None = None) -> bool:
 
 def matches(key: str, certificate: str) -> bool:
     """Return whether ``key`` is the private key of a certificate (the first of a PEM text)."""
-    return public_key(key) == _openssl(["x509", "-noout", "-pubkey"], certificate)
+    return public_key(key) == openssl.run(["x509", "-noout", "-pubkey"], certificate)
 
 
 def issued_by(certificate: str, ca: str) -> bool:
     """Return whether a certificate was signed by a CA, whatever their dates."""
     try:
         # The leaf last, on standard input; no other store is asked.
-        _openssl(["verify", "-no-CApath", "-no-CAstore", "-no_check_time", "-CAfile", "{}"], certificate, ca)
+        openssl.run(["verify", "-no-CApath", "-no-CAstore", "-no_check_time", "-CAfile", "{}"], certificate, ca)
     except BattenError:
         return False
     return True
@@ -147,7 +144,7 @@ def issued_by(certificate: str, ca: str) -> bool:
 
 def names_of(certificate: str) -> set[str]:
     """Return the DNS names and IP addresses that a certificate is for, as :func:`normal` has them."""
-    text = _openssl(["x509", "-noout", "-ext", "subjectAltName"], certificate)
+    text = openssl.run(["x509", "-noout", "-ext", "subjectAltName"], certificate)
     return normal(re.findall(r"(?:DNS|IP Address):([^,\s]+)", text))
 
 
@@ -177,9 +174,9 @@ def _sign(common_name: str, extensions: str, key: str, ca_key: str, ca: str, sta
     with tempfile.TemporaryDirectory(prefix="batten-ca-") as directory:
         (Path(directory) / "register").touch()
         config = _REGISTER.format(directory=directory, common_name=common_name, extensions=extensions)
-        request = _openssl(["req", "-new", "-utf8", "-config", "{}", "-key", "{}"], "", config, key)
+        request = openssl.run(["req", "-new", "-utf8", "-config", "{}", "-key", "{}"], "", config, key)
         issuer = ["-cert", "{}"] if ca else ["-selfsign"]
-        return _openssl(
+        return openssl.run(
             [
                 *("ca", "-batch", "-notext", "-utf8", "-name", "ca", "-extensions", "extensions", "-in", "/dev/stdin"),
                 *("-startdate", _asn1(start), "-enddate", _asn1(end), "-config", "{}", "-keyfile", "{}", *issuer),
@@ -189,36 +186,6 @@ def _sign(common_name: str, extensions: str, key: str, ca_key: str, ca: str, sta
             ca_key,
             *([ca] if ca else []),
         )
-
-
-def _openssl(words: Sequence[str], stdin: str = "", *texts: str) -> str:
-    """Run ``openssl`` and return what it prints; each ``{}`` of ``words`` becomes a pipe with one of ``texts``."""
-    with ExitStack() as stack:
-        pipes = [_pipe(stack, text) for text in texts]
-        left = iter(pipes)
-        arguments = [f"/dev/fd/{next(left)}" if word == "{}" else word for word in words]
-        try:
-            done = subprocess.run(
-                ["openssl", *arguments], input=stdin.encode(), capture_output=True, check=False, pass_fds=pipes
-            )
-        except FileNotFoundError:
-            raise BattenError("openssl is missing", "this host", "apt-get install openssl") from None
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-300:]
-        raise BattenError(f"openssl {words[0]} failed: {said}", "secrets", "see: openssl version; batten needs 3.0")
-    return done.stdout.decode()
-
-
-def _pipe(stack: ExitStack, text: str) -> int:
-    """Return a pipe's end to read ``text`` from."""
-    content = text.encode()
-    if len(content) > _PIPE_BYTES:
-        raise BattenError("a key or certificate of more than 64 KiB", "secrets", "give the key and its chain only")
-    reader, writer = os.pipe()
-    stack.callback(os.close, reader)
-    os.write(writer, content)
-    os.close(writer)
-    return reader
 
 
 def _now() -> datetime:

@@ -15,6 +15,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
     delivery,
     generators,
     lock,
+    openssl,
     pki,
     secret_facets,
 )
@@ -122,8 +123,8 @@ def test_a_certificate_is_asked_about_once_and_again_when_anything_of_it_changes
     values = generators.generate_all(rules, {})
     assert bundled(tmp_path, rules, values) == []
     asked: list[object] = []
-    openssl = pki._openssl
-    monkeypatch.setattr(pki, "_openssl", lambda *words: (asked.append(words), openssl(*words))[1])
+    run = openssl.run
+    monkeypatch.setattr(openssl, "run", lambda *words: (asked.append(words), run(*words))[1])
     assert bundled(tmp_path, rules, values) == []
     assert asked == []
     renamed = {**rules, "web": {**rules["web"], "names": ["other"]}}
