@@ -226,7 +226,7 @@ class Actor:
     def _record(self) -> None:
         """Record which secrets every service has loaded now, and have systemd keep what was set of new scopes."""
         found = self.now()
-        scopes.keep_swap_off((one.inspect for each in found.values() for one in each), self.paths.root)
+        scopes.keep_swap_off(self.docker, (one.inspect for each in found.values() for one in each), self.paths.root)
         atomic.write_json(self.paths.loaded, {name: digest for name, digest in self.digests.items() if name in found})
 
     @contextmanager

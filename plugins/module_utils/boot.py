@@ -82,7 +82,7 @@ def boot(
     docker = docker or Docker()
     _wait_for(docker, deadline)
     well = _boot(paths, say, docker, plan, deadline)
-    scopes.keep_swap_off(_containers(docker, plan, deadline), paths.root)
+    scopes.keep_swap_off(docker, _containers(docker, plan, deadline), paths.root)
     return well
 
 

@@ -16,23 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
+from .docker_api import Docker
 
 UNITS = "run/systemd/system"
 TEXT = "# Written by batten: this container gets no swap, after a daemon-reload too.\n[Scope]\nMemorySwapMax=0\n"
 
 
-def keep_swap_off(containers: Iterable[Mapping[str, Any]], root: str = "/") -> None:
-    """Keep the swap off that these containers (``docker inspect``) run without; forget containers that are gone."""
-    found = list(containers)
+def keep_swap_off(docker: Docker, containers: Iterable[Mapping[str, Any]], root: str = "/") -> None:
+    """Keep the swap off that these containers (``docker inspect``) run without; forget those that the engine has not.
+
+    What another stack's run wrote stays, also while its container is between two starts and has no scope. Raises
+    DockerError.
+    """
     top = Path(root) / UNITS
-    for one in found:
+    for one in containers:
         if name := unit(one, root):
             atomic.write(top / f"{name}.d" / "batten.conf", TEXT.encode())
-    known = {scope(one) for one in found}
-    for path in top.glob("docker-*.scope.d/batten.conf"):
-        name = path.parent.name[: -len(".d")]
-        if name not in known and not any((Path(root) / "sys/fs/cgroup").glob(f"*/{name}")):
-            shutil.rmtree(path.parent)
+    written = list(top.glob("docker-*.scope.d/batten.conf"))  # before the engine is asked: another run may add to them
+    known = {f"{scope(one)}.d" for one in docker.list()}
+    for path in written:
+        if path.parent.name not in known:
+            shutil.rmtree(path.parent, ignore_errors=True)  # another run may do the same
 
 
 def unit(container: Mapping[str, Any], root: str = "/") -> str:
@@ -49,5 +53,5 @@ def unit(container: Mapping[str, Any], root: str = "/") -> str:
 
 
 def scope(container: Mapping[str, Any]) -> str:
-    """Return how moby has systemd name it (daemon/oci_linux.go, withCgroups: ``system.slice:docker:ID``)."""
+    """Return how moby has systemd name a container's (daemon/oci_linux.go, withCgroups: ``system.slice:docker:ID``)."""
     return f"docker-{container['Id']}.scope"

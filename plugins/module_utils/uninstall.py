@@ -45,7 +45,7 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
     if present and (plan or paths.top.exists()):  # else a project of that name is somebody else's
         changes += _objects(docker, project, check)
         if not check:
-            scopes.keep_swap_off((), paths.root)
+            scopes.keep_swap_off(docker, (), paths.root)
     if mounts.remove(paths.secrets, check):
         changes.append(f"{paths.secrets}: unmounted")
     kept = {paths.credentials, paths.dumps}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,9 +31,13 @@ def host(tmp_path: Path) -> Path:
         path = tmp_path / f"proc/{100 + place}/cgroup"
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    for name in NAMES[:3]:
-        (tmp_path / "sys/fs/cgroup/system.slice" / name).mkdir(parents=True)
     return tmp_path
+
+
+def keep(containers: list[dict[str, Any]], host: Path, known: Sequence[str] = IDS) -> None:
+    """``known`` are the IDs of all containers of the engine."""
+    engine: Any = SimpleNamespace(list=lambda: [{"Id": one} for one in known])
+    scopes.keep_swap_off(engine, containers, str(host))
 
 
 def written(host: Path) -> list[str]:
@@ -39,19 +45,30 @@ def written(host: Path) -> list[str]:
 
 
 def test_each_container_without_swap_keeps_it_off(host: Path) -> None:
-    scopes.keep_swap_off([container(0), container(1), container(2, swap=128), container(3), container(4)], str(host))
+    keep([container(0), container(1), container(2, swap=128), container(3), container(4)], host)
     assert written(host) == [f"{name}.d" for name in NAMES[:2]]
     text = (host / scopes.UNITS / f"{NAMES[0]}.d" / "batten.conf").read_text()
     assert text.endswith("\n[Scope]\nMemorySwapMax=0\n")
 
 
-def test_containers_that_are_gone_are_forgotten_and_no_others(host: Path) -> None:
-    scopes.keep_swap_off([container(0), container(1)], str(host))
-    (host / "sys/fs/cgroup/system.slice" / NAMES[0]).rmdir()
-    scopes.keep_swap_off([container(0, pid=0)], str(host))  # ours, stopped; the other is of another stack, and runs
-    assert written(host) == [f"{name}.d" for name in NAMES[:2]]
-    scopes.keep_swap_off([], str(host))
-    assert written(host) == [f"{NAMES[1]}.d"]
+def test_what_the_engine_has_not_is_forgotten_and_nothing_of_another_stack(host: Path) -> None:
+    """Also not what is between two starts and has no scope, nor what lies deeper by its ``cgroup_parent``."""
+    keep([container(0), container(1)], host)
+    keep([container(2)], host)
+    assert written(host) == [f"{name}.d" for name in NAMES[:3]]
+    keep([], host, known=IDS[1:])
+    assert written(host) == [f"{name}.d" for name in NAMES[1:3]]
+
+
+def test_what_another_run_adds_meanwhile_stays(host: Path) -> None:
+    class Engine:
+        def list(self) -> list[dict[str, str]]:
+            keep([container(0)], host)
+            return []
+
+    engine: Any = Engine()
+    scopes.keep_swap_off(engine, [], str(host))
+    assert written(host) == [f"{NAMES[0]}.d"]
 
 
 @pytest.mark.parametrize(
@@ -67,5 +84,5 @@ def test_containers_that_are_gone_are_forgotten_and_no_others(host: Path) -> Non
     ids=["no limit", "swap", "stopped", "ended", "cgroup v1", "another's scope"],
 )
 def test_others_are_left_alone(host: Path, one: dict[str, Any]) -> None:
-    scopes.keep_swap_off([one], str(host))
+    keep([one], host)
     assert written(host) == []
