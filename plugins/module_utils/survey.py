@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -312,10 +313,13 @@ def _sees(pid: int, source: Path, target: str) -> bool:
 
 
 def _changed_at(source: Path) -> float:
-    """Return when anything in ``source`` changed last, in seconds since the epoch, by ctime: no tool sets that back."""
-    times = [0.0]
+    """Return when anything in ``source`` changed last, in seconds since the epoch, by ctime: no tool sets that back.
+
+    A time to come is left out: the clock was ahead then, and a start of today would be before it for as long.
+    """
+    now, times = time.time(), [0.0]
     below = (os.path.join(top, name) for top, names, files in os.walk(source) for name in (*names, *files))
     for path in (str(source), *below):
         with suppress(FileNotFoundError):  # an editor's, say
             times.append(os.lstat(path).st_ctime)
-    return max(times)
+    return max(one for one in times if one <= now)
