@@ -49,9 +49,15 @@ class GateFailure(BattenError):  # noqa: N818 - what happened, as a person says 
 
 
 def judge(
-    observed: Observed | None, one_shot: bool, restarts_before: int, now: float, recovering: bool = False
+    observed: Observed | None,
+    one_shot: bool,
+    restarts_before: int,
+    now: float,
+    recovering: bool = False,
+    stayed: float = 0.0,
 ) -> Verdict:
-    """Judge one container at time ``now`` (seconds since the epoch). Pure."""
+    """Judge one container at time ``now`` (seconds since the epoch), seen up since its last start for ``stayed``
+    seconds: a clock that is set back says nothing of that. Pure."""
     if observed is None:
         return Verdict("failed", "its container is gone")
     state = observed.inspect["State"]
@@ -75,7 +81,7 @@ def judge(
         return Verdict("waiting" if recovering else "failed", "it is unhealthy")
     if observed.health == "starting":
         return Verdict("waiting", "its health check has not passed yet")
-    missing = SETTLE_SECONDS - (now - observed.started_at)
+    missing = SETTLE_SECONDS - max(now - observed.started_at, stayed)
     return Verdict("passed") if missing <= 0 else Verdict("waiting", "it has just started", missing)
 
 
@@ -108,6 +114,7 @@ def wait(
     """
     begun, names, ends, patient = clock(), set(services), set(one_shots), set(recovering)
     passed: dict[str, dict[str, Any]] = {}
+    seen: dict[tuple[str, str], float] = {}  # when each start of each service was noticed, by ``clock``
     if not names:
         return passed
     with docker.events(project) as events:  # opened before the first look, so that nothing falls in between
@@ -119,15 +126,17 @@ def wait(
         while True:
             waiting: dict[str, Verdict] = {}
             for name in sorted(names - set(passed)):
-                verdict = judge(found.get(name), name in ends, before.get(name, 0), time.time(), name in patient)
-                elapsed = clock() - begun
+                one, now = found.get(name), clock()
+                stayed = now - seen.setdefault((name, one.inspect["State"]["StartedAt"]), now) if one else 0.0
+                verdict = judge(one, name in ends, before.get(name, 0), time.time(), name in patient, stayed)
+                elapsed = now - begun
                 if verdict.status == "passed":
                     passed[name] = {"status": "completed" if name in ends else "healthy", "seconds": round(elapsed, 1)}
                 elif verdict.status == "failed":
-                    raise _failure(docker, name, found.get(name), verdict.reason, passed)
+                    raise _failure(docker, name, one, verdict.reason, passed)
                 elif elapsed >= limits[name]:
                     reason = f"{verdict.reason}, after {round(elapsed)} s"
-                    raise _failure(docker, name, found.get(name), reason, passed)
+                    raise _failure(docker, name, one, reason, passed)
                 else:
                     waiting[name] = verdict
             if not waiting:

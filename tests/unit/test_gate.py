@@ -133,6 +133,19 @@ def test_the_command_of_a_health_check(test: tuple[str, ...], command: list[str]
     assert gate.probe(()) == []
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_clock_that_was_set_back_fails_no_service_without_a_health_check(stays: bool) -> None:
+    """It has to stay up from one look to the next: one that starts over and over does not pass."""
+    ahead = [container("running", state={"StartedAt": f"2099-11-23T02:00:{second:02}Z"}) for second in range(40)]
+    engine: Any = Engine(*(ahead[:1] if stays else ahead))
+    ticks = iter(range(1000))
+    if stays:
+        assert gate.wait(engine, "stk", ["db"], [], 30, clock=lambda: next(ticks))["db"]["status"] == "healthy"
+    else:
+        with pytest.raises(gate.GateFailure, match="it has just started, after 3"):
+            gate.wait(engine, "stk", ["db"], [], 30, clock=lambda: next(ticks))
+
+
 def test_time_runs_out() -> None:
     ticks = iter(range(0, 1000, 5))
     engine: Any = Engine(container("running", "starting"))
