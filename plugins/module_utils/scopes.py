@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
-from .docker_api import Docker
+from .docker_api import Docker, DockerError
 
 UNITS = "run/systemd/system"
 TEXT = "# Written by batten: this container gets no swap, after a daemon-reload too.\n[Scope]\nMemorySwapMax=0\n"
@@ -25,15 +25,17 @@ TEXT = "# Written by batten: this container gets no swap, after a daemon-reload 
 def keep_swap_off(docker: Docker, containers: Iterable[Mapping[str, Any]], root: str = "/") -> None:
     """Keep the swap off that these containers (``docker inspect``) run without; forget those that the engine has not.
 
-    What another stack's run wrote stays, also while its container is between two starts and has no scope. Raises
-    DockerError.
+    What another stack's run wrote stays, also while its container is between two starts and has no scope.
     """
     top = Path(root) / UNITS
     for one in containers:
         if name := unit(one, root):
             atomic.write(top / f"{name}.d" / "batten.conf", TEXT.encode())
     written = list(top.glob("docker-*.scope.d/batten.conf"))  # before the engine is asked: another run may add to them
-    known = {f"{scope(one)}.d" for one in docker.list()}
+    try:
+        known = {f"{scope(one)}.d" for one in docker.list()}
+    except DockerError:  # another stack's boot restarts it: what is too many does no harm until the next time
+        return
     for path in written:
         if path.parent.name not in known:
             shutil.rmtree(path.parent, ignore_errors=True)  # another run may do the same

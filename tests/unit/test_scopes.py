@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import scopes
+from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker
 
 IDS = [digit * 64 for digit in "abcde"]
 NAMES = [f"docker-{one}.scope" for one in IDS]
@@ -58,6 +59,12 @@ def test_what_the_engine_has_not_is_forgotten_and_nothing_of_another_stack(host:
     assert written(host) == [f"{name}.d" for name in NAMES[:3]]
     keep([], host, known=IDS[1:])
     assert written(host) == [f"{name}.d" for name in NAMES[1:3]]
+
+
+def test_nothing_is_forgotten_while_the_engine_restarts(host: Path) -> None:
+    keep([container(0)], host)
+    scopes.keep_swap_off(Docker(str(host / "docker.sock")), [container(1)], str(host))
+    assert written(host) == [f"{name}.d" for name in NAMES[:2]]
 
 
 def test_what_another_run_adds_meanwhile_stays(host: Path) -> None:
