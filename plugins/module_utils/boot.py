@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from . import atomic, held_ports, lock, scopes
+from . import atomic, held_ports, lock, planned, scopes
 from .docker_api import Docker, DockerError
 from .errors import BattenError
 from .paths import StackPaths
@@ -29,19 +29,24 @@ _PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Live:
-    """One container, from ``docker inspect``: ``health`` is empty where there is no health check."""
+    """One container, from ``docker inspect``: ``health`` is empty where there is no health check.
+
+    ``one_shot``: its service runs once and ends.
+    """
 
     id: str
     service: str
     status: str
     health: str
     restart: str
+    one_shot: bool = False
 
     @property
     def down(self) -> bool:
         """Whether it should run and the engine will not start it by itself. A one-shot that has run is not down."""
+        ended = self.status in ("exited", "dead")
         return self.status == "created" or (
-            self.status in ("exited", "dead") and self.restart in ("always", "unless-stopped")
+            ended and not self.one_shot and self.restart in ("always", "unless-stopped")
         )
 
     @property
@@ -49,15 +54,17 @@ class Live:
         return not self.down and self.status != "restarting" and self.health in ("", "none", "healthy")
 
 
-def live(container: Mapping[str, Any]) -> Live:
+def live(container: Mapping[str, Any], one_shots: Collection[str] = ()) -> Live:
     """Read one inspect document (Docker API, ``ContainerInspect``)."""
     state = container["State"]
+    service = container["Config"]["Labels"].get("com.docker.compose.service", "")
     return Live(
         container["Id"],
-        container["Config"]["Labels"].get("com.docker.compose.service", ""),
+        service,
         state["Status"],
         (state.get("Health") or {}).get("Status", "") if state["Status"] == "running" else "",
         container["HostConfig"]["RestartPolicy"]["Name"],
+        service in one_shots,
     )
 
 
@@ -158,7 +165,8 @@ def _bring_up(
 
 
 def _observe(docker: Docker, plan: Mapping[str, Any], deadline: float) -> list[Live]:
-    return [live(container) for container in _containers(docker, plan, deadline)]
+    ends = planned.one_shots(plan)
+    return [live(container, ends) for container in _containers(docker, plan, deadline)]
 
 
 def _containers(docker: Docker, plan: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:

@@ -200,21 +200,6 @@ def services(
     }
 
 
-def one_shots(model: Mapping[str, Any]) -> set[str]:
-    """Return the services that are meant to end: somebody waits for their completion, or they are marked so.
-
-    A service without any restart policy that nobody waits for counts as long-running.
-    """
-    found = set()
-    for name, service in (model.get("services") or {}).items():
-        if str((service.get("labels") or {}).get("batten.oneshot", "")).lower() == "true":
-            found.add(name)
-        for dependency, condition in (service.get("depends_on") or {}).items():
-            if condition.get("condition") == "service_completed_successfully":
-                found.add(dependency)
-    return found
-
-
 def layers(model: Mapping[str, Any]) -> list[list[str]]:
     """Return services in start order: each list needs only services of the lists before it."""
     waiting = {

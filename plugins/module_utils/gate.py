@@ -74,7 +74,7 @@ def judge(
         reason = f"it is {status} (exit code {observed.exit_code}{killed}){': ' + error if error else ''}"
         return Verdict("failed", reason)
     if status == "restarting" or one_shot:
-        return Verdict("waiting", "it is still running" if one_shot else "it is restarting")
+        return Verdict("waiting", "it is still running, and is planned to end" if one_shot else "it is restarting")
     if observed.health == "healthy":
         return Verdict("passed")
     if observed.health == "unhealthy":

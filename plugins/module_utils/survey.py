@@ -24,6 +24,7 @@ from . import (
     kernel,
     lock,
     observed,
+    planned,
     policy,
     processes,
     release,
@@ -147,15 +148,15 @@ def look(
     there = observed.by_service(view.containers_of(project))
     networks = compare_networks.ours(model, project, view.networks)
     neighbours = {str(plan.get("project", name)) for name, plan in capacity.recorded_plans(paths.root).items()}
-    ends = desired.one_shots(model)
-    planned, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
+    ends = planned.one_shots(payload["plan"])
+    services, seconds = payload["plan"]["services"], atomic.read_json(paths.costs, {})
     before = atomic.read_json(paths.plan, {}).get("services") or {}
     peaks = {
-        name: _needed(there[name][0], _same_memory(planned.get(name), before.get(name)))
+        name: _needed(there[name][0], _same_memory(services.get(name), before.get(name)))
         for name, one in wanted.items()
         if name in there and waiting.falls(one, there[name][0])
     }
-    wanted, waits = waiting.hold(wanted, there, planned, peaks, seconds)
+    wanted, waits = waiting.hold(wanted, there, services, peaks, seconds)
     found = [
         *compare_networks.compare_networks(stack, project, model, view.networks, view.containers, neighbours),
         *compare_networks.compare_guests(stack, project, view.containers),
@@ -183,7 +184,7 @@ def look(
         networks,
         costed(found),
         actions,
-        frozenset(ends),
+        ends,
         waits,
         costed(divided.report),
         divided.ignored,

@@ -500,6 +500,25 @@ def test_what_is_deployed_loses_nothing_that_a_service_had(tmp_path: Path) -> No
     assert [port["host_ip"] for port in after.services["db"]["ports"]] == ["127.0.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("said", "ends", "restart"),
+    [
+        ({}, True, "no"),
+        ({"deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 2}}}, True, "on-failure:2"),
+        ({"restart": "unless-stopped"}, False, "unless-stopped"),
+    ],
+)
+def test_what_is_deployed_ends_as_its_name_tells_or_stays_as_its_file_says(
+    tmp_path: Path, said: dict[str, Any], ends: bool, restart: str
+) -> None:
+    file = {"services": {"migrate": {"image": "example.org/app:1", **said}, "web": {"image": "example.org/app:1"}}}
+    lay(tmp_path, {"compose.yaml": json.dumps(file)})
+    variables = {"stack_name": "shop", "stack_compose_files": ["compose.yaml"]}
+    plan, _ = plan_stack(StackSettings.from_variables(variables, root=tmp_path), HOST)
+    assert (plan.services["migrate"].one_shot, plan.services["migrate"].restart) == (ends, restart)
+    assert not plan.services["web"].one_shot
+
+
 def test_what_is_deployed_is_decided_as_by_harden(tmp_path: Path) -> None:
     hardened_plan, (plan, findings), _ = deployed_as_hardened(tmp_path)
     for name, one in plan.services.items():

@@ -21,7 +21,7 @@ def look(
     image = RECORDED["image"] if image is None else image
     wanted = desired.services("stk", model, {"stk-busybox:1": image}, desired.Engine())
     there = observed.by_service(RECORDED["containers"] if containers is None else containers)
-    return wanted, there, compare.compare("stk", wanted, there, desired.one_shots(model))
+    return wanted, there, compare.compare("stk", wanted, there, {"once"})
 
 
 def changed(service: str, path: str, value: Any) -> list[Any]:

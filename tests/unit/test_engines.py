@@ -37,7 +37,7 @@ def look(recorded: dict[str, Any], info: dict[str, Any], daemon: dict[str, Any])
     wanted = desired.services(name, recorded["model"], images, engine)
     there = observed.by_service(recorded["containers"])
     networks = compare_networks(name, name, recorded["model"], recorded["networks"], recorded["containers"])
-    return [*compare.compare(name, wanted, there, desired.one_shots(recorded["model"])), *networks]
+    return [*compare.compare(name, wanted, there, {"once"}), *networks]
 
 
 def fresh() -> dict[str, Any]:

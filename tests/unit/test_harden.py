@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,29 @@ def test_what_runs_once_is_not_started_again(profiles: Profiles, name: str) -> N
     assert "restart" not in decide(Evidence("web", {"image": "a/b"}), profiles, "compose.yaml").kept
     services = {"web": {"depends_on": {"job1": {"condition": "service_completed_successfully"}}}, "job1": {}}
     assert gather("job1", services).one_shot
+
+
+@pytest.mark.parametrize(
+    ("raw", "ends", "restart"),
+    [
+        ({}, True, None),
+        ({"restart": "no"}, True, "no"),
+        ({"restart": "on-failure:3"}, True, "on-failure:3"),
+        ({"deploy": {"restart_policy": {"condition": "on-failure", "max_attempts": 3}}}, True, "on-failure:3"),
+        ({"deploy": {"restart_policy": {"condition": "none"}}}, True, "no"),
+        ({"restart": "unless-stopped"}, False, "unless-stopped"),
+        ({"restart": "no", "deploy": {"restart_policy": {"condition": "any"}}}, False, "always"),
+        ({"ports": [{"target": 80, "published": "80"}]}, False, None),
+        ({"healthcheck": {"test": ["CMD", "true"]}}, False, None),
+    ],
+)
+def test_a_name_tells_that_a_service_ends_unless_its_file_says_that_it_stays(
+    raw: dict[str, Any], ends: bool, restart: str | None
+) -> None:
+    named = Evidence("job", {"image": "example.org/a:1", **raw})
+    assert (named.one_shot, named.restart) == (ends, restart)
+    assert replace(named, waited_for=True).one_shot
+    assert not replace(named, name="web").one_shot
 
 
 def test_a_directory_of_the_host_keeps_the_image_its_own_user(profiles: Profiles) -> None:

@@ -41,7 +41,7 @@ def decided(
     peaks = {"db": peak} if waiting.falls(wanted["db"], there["db"][0]) else {}
     plan = {"db": {"memory_bytes": memory, **planned}}
     held, waits = waiting.hold(wanted, there, plan, peaks, {"db": 7.5})
-    found = compare.compare("stk", held, there, desired.one_shots(model))
+    found = compare.compare("stk", held, there, {"once"})
     if network:
         found.append(compare.Difference("stk", "network", "stk_data", "internal", True, False, "recreate"))
     found, late = waiting.put_off(found, held, there, peaks, put_off, {"db": 7.5})

@@ -70,7 +70,9 @@ PLAN = StackPlan(
             secrets=("ca.crt", "password"),
         ),
         "ui": _service("ui", networks=("edge",), secrets=()),
-        "migrate": _service("migrate", service_class="batch", restart="no", healthcheck=None, secrets=()),
+        "migrate": _service(
+            "migrate", service_class="batch", restart="no", one_shot=True, healthcheck=None, secrets=()
+        ),
     },
     networks={"edge": False, "inner": True},
     volumes={"data": VolumePlan("small_data", None, 999, 999)},

@@ -341,8 +341,8 @@ def _privileges(facts: Profile, book: _Book) -> dict[str, Any]:
 
 def _life(facts: Profile, book: _Book) -> dict[str, Any]:
     raw = book.evidence.raw
-    fields: dict[str, Any] = {}
-    if raw.get("restart") is not None or (raw.get("deploy") or {}).get("restart_policy"):
+    fields: dict[str, Any] = {"one_shot": True} if book.evidence.one_shot else {}
+    if book.evidence.restart is not None:
         book.kept.add("restart")
     elif book.evidence.one_shot or facts.service_class == "batch":
         book.kept.add("restart")

@@ -79,8 +79,10 @@ def _limits(own: ServiceDefinition, said: ServiceDefinition) -> ServiceDefinitio
 def _fields(decision: Decision, own: ServiceDefinition, definition: Definition) -> dict[str, Any]:
     raw = decision.evidence.raw
     found: dict[str, Any] = {"no_new_privileges": decision.plan["no_new_privileges"], **_capabilities(decision, own)}
-    if "restart" in decision.plan or raw.get("restart"):
-        found["restart"] = decision.plan.get("restart") or raw["restart"]
+    if restart := decision.plan.get("restart") or decision.evidence.restart:
+        found["restart"] = restart
+    if decision.evidence.one_shot:
+        found["one_shot"] = True
     kept = {*_KEPT.intersection(decision.kept), *(key for key in ("tmpfs", "security_opt") if raw.get(key))}
     if raw.get("memswap_limit") and own.memory is None:
         kept.add("swap")

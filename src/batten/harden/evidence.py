@@ -115,8 +115,20 @@ class Evidence:
 
     @property
     def one_shot(self) -> bool:
-        """Whether it runs once and ends: others wait for its end, or its name says so."""
-        return self.waited_for or bool(_ONE_SHOT.search(self.name.lower()))
+        """Whether it runs once and ends: others wait for its end, or its name tells and nothing says that it stays."""
+        stays = self.raw.get("ports") or self.raw.get("healthcheck") or self.restart in ("always", "unless-stopped")
+        return self.waited_for or bool(_ONE_SHOT.search(self.name.lower()) and not stays)
+
+    @property
+    def restart(self) -> str | None:
+        """The files' restart policy, as ``NAME`` or ``NAME:COUNT``; ``deploy.restart_policy`` wins, as in Compose."""
+        policy = (self.raw.get("deploy") or {}).get("restart_policy")
+        if not policy:
+            return self.raw.get("restart")
+        condition = policy.get("condition") or "any"
+        name = {"none": "no", "any": "always"}.get(condition, condition)
+        count = policy.get("max_attempts")
+        return f"{name}:{count}" if name == "on-failure" and count else name
 
     @property
     def own_init(self) -> bool:

@@ -146,6 +146,7 @@ class ServicePlan:
     their paths in the container; ``extra_volumes`` are further mounts in Compose's short syntax; ``data_binds`` are
     those directories of the host among them that its user must own. ``secrets`` names the
     files that appear under ``/run/secrets``; ``rotations`` maps the secrets in them to how each is rotated.
+    ``one_shot``: it runs once and ends, so nothing starts it again.
     ``migrates`` names the database that is dumped before the image changes.
     ``reload`` is what is done after its secrets changed: a command run in the container, ``("SIGNAL", NAME)``, nothing
     (empty: it reads them at every use), or None to make the container anew.
@@ -180,6 +181,7 @@ class ServicePlan:
     healthcheck: Healthcheck | None = None
     init: bool = True
     restart: str = "unless-stopped"
+    one_shot: bool = False
     stop_grace_seconds: int = 10
     stop_signal: str | None = None
     environment: Mapping[str, str | None] = field(default_factory=dict)

@@ -139,6 +139,19 @@ def draft(
     )
 
 
+def ending(plan: ServicePlan, awaited: bool) -> ServicePlan:
+    """Decide whether a service runs once and ends: others wait for its end, its class is ``batch``, or its files tell.
+
+    ``plan.one_shot`` is what its files tell (``harden/evidence.py``). What others wait for is not started again, unless
+    that is its files' own word (``plan.kept``). Of the rest, what the engine always starts again does not end.
+    """
+    comes_back = plan.restart in ("always", "unless-stopped")
+    if awaited:
+        restart = "no" if comes_back and "restart" not in plan.kept else plan.restart
+        return replace(plan, one_shot=True, restart=restart)
+    return replace(plan, one_shot=not comes_back and (plan.one_shot or plan.service_class == "batch"))
+
+
 def _entrypoint(
     base: BaseService, own: ServiceDefinition, facts: Profile, image: str, at: At
 ) -> tuple[str, ...] | None:
@@ -362,7 +375,7 @@ def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
                 f"set services.{plan.name}.migrates: DATABASE in batten.yaml",
             )
         )
-    if plan.healthcheck is None and not base.has_healthcheck and plan.service_class != "batch":
+    if plan.healthcheck is None and not base.has_healthcheck and not plan.one_shot:
         found.append(
             Finding(
                 "warning",

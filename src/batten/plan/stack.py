@@ -343,6 +343,7 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
     check_services(definition.services, base, At(definition.source, "services"))
     check_services(dict.fromkeys(definition.removed), base, At(definition.source, "targets"))
     check_services(settings.images, base, At(settings.source, "stack_images"))
+    awaited = _awaited(inputs)
     drafts = {}
     for name, based in sorted(base.services.items()):
         if name in definition.removed:
@@ -365,7 +366,8 @@ def _drafts(settings: StackSettings, capacity: Capacity, inputs: Inputs) -> dict
         )
         made = replace(made, guessed=found.why if found and found.confidence == "assumed" else "")
         build = based.build and name not in settings.images
-        drafts[name] = replace(made, plan=replace(made.plan, build=build, **inputs.fields.get(name, {})))
+        planned = replace(made.plan, build=build, **inputs.fields.get(name, {}))
+        drafts[name] = replace(made, plan=service.ending(planned, name in awaited))
     return drafts
 
 
@@ -466,9 +468,8 @@ def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) 
     """Wait for health wherever there is any: the base often says only that a service comes first."""
     own = inputs.definition.services.get(name, _NOTHING)
     based = inputs.base.services
-    wanted = own.depends_on if own.depends_on is not None else based[name].depends_on
     conditions = {}
-    for other, condition in sorted(wanted.items()):
+    for other, condition in sorted(_needs(name, inputs).items()):
         if other not in inputs.base.all_services:
             check_services({other: None}, inputs.base, At(inputs.definition.source, f"services.{name}.depends_on"))
         if other in services:
@@ -476,6 +477,23 @@ def _depends_on(name: str, services: Mapping[str, ServicePlan], inputs: Inputs) 
             upgrade = healthy and condition == "service_started" and own.depends_on is None
             conditions[other] = "service_healthy" if upgrade else condition
     return conditions
+
+
+def _needs(name: str, inputs: Inputs) -> Mapping[str, str]:
+    """Return what a service waits for, as the definition or else the base says it."""
+    own = inputs.definition.services.get(name, _NOTHING)
+    return own.depends_on if own.depends_on is not None else inputs.base.services[name].depends_on
+
+
+def _awaited(inputs: Inputs) -> set[str]:
+    """Return the services whose end others wait for."""
+    running = (name for name in inputs.base.services if name not in inputs.definition.removed)
+    return {
+        other
+        for name in running
+        for other, condition in _needs(name, inputs).items()
+        if condition == "service_completed_successfully"
+    }
 
 
 def start_order(depends_on: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:

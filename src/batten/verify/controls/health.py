@@ -18,7 +18,7 @@ SLACK_SECONDS = 30
 
 @control("health.check", "The service has a health check", cis="5.27")
 def present(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    if is_one_shot(expected):
+    if expected.one_shot:
         return not_applicable("runs once and ends")
     test = (live.config.get("Healthcheck") or {}).get("Test") or []
     if not test or test == ["NONE"]:
@@ -38,7 +38,7 @@ def planned(expected: ServicePlan, live: LiveContainer) -> Verdict:
 
 @control("health.healthy", "The service is healthy now", cis="5.27", needs_process=True)
 def healthy(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    if is_one_shot(expected):
+    if expected.one_shot:
         return not_applicable("runs once and ends")
     health = live.state.get("Health")
     if not health:
@@ -54,8 +54,8 @@ def healthy(expected: ServicePlan, live: LiveContainer) -> Verdict:
 def fresh(expected: ServicePlan, live: LiveContainer) -> Verdict:
     """A health that was found long ago says nothing: an engine that was restarted badly has stopped looking."""
     log = (live.state.get("Health") or {}).get("Log") or []
-    if is_one_shot(expected) or not log:
-        return not_applicable("runs once and ends" if is_one_shot(expected) else "health.healthy judges that")
+    if expected.one_shot or not log:
+        return not_applicable("runs once and ends" if expected.one_shot else "health.healthy judges that")
     check = live.config.get("Healthcheck") or {}
     allowed = 3 * (check.get("Interval", 30e9) + check.get("Timeout", 30e9)) / 1e9 + SLACK_SECONDS
     age = int(live.host.facts["now"]) - moment(str(log[-1]["End"]))
@@ -66,11 +66,6 @@ def fresh(expected: ServicePlan, live: LiveContainer) -> Verdict:
 def moment(text: str) -> float:
     """Seconds since the epoch of a time in the engine's JSON: RFC 3339 with nanoseconds, in any zone."""
     return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp()
-
-
-def is_one_shot(expected: ServicePlan) -> bool:
-    """A service that runs once and ends, such as a migration."""
-    return expected.service_class == "batch" and expected.restart in ("no", "on-failure")
 
 
 def in_engine_words(check: Healthcheck) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batten.verify.catalogue import control, is_oneoff
-from batten.verify.controls.health import is_one_shot, moment
+from batten.verify.controls.health import moment
 from batten.verify.model import HostPlan, LiveContainer, LiveHost, Verdict, all_of, equal, fails, holds, not_applicable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def present(expected: StackPlan, live: LiveHost) -> Verdict:
 def running(expected: ServicePlan, live: LiveContainer) -> Verdict:
     state = live.state
     status = state.get("Status")
-    if is_one_shot(expected) and status == "exited":
+    if expected.one_shot and status == "exited":
         return equal("exit status", 0, state.get("ExitCode"))
     if state.get("OOMKilled"):
         return fails(f"{status}; the kernel killed a process of it for memory")
@@ -151,7 +151,7 @@ def after_boot(expected: StackPlan, live: LiveHost) -> Verdict:
         for one in live.containers
         if one.project == expected.project
         and (plan := expected.services.get(one.service))
-        and not is_one_shot(plan)
+        and not plan.one_shot
         and moment(str(one.inspect["Created"])) < booted
     ]
     if not before:
