@@ -43,9 +43,6 @@ UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
 CAP_SYS_RESOURCE = 24  # linux/capability.h; with it a process may raise its hard limits, see setrlimit(2)
 
 
-systemctl = systemd.systemctl  # as held_ports.py calls it
-
-
 @dataclass(frozen=True)
 class Observed:
     """One look at a host. ``info`` is ``GET /info``, None when no engine answers; ``running`` are container names."""

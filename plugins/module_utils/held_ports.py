@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import atomic, capacity, engine_host, lock, systemd
+from . import atomic, capacity, lock, systemd
 from .docker_api import Docker
 from .errors import BattenError
 from .observed import Observed
@@ -88,8 +88,8 @@ def _restart_engine(docker: Docker, held: str, root: str) -> None:
     started_for: Mapping[str, Any] = atomic.read_json(record, {})
     if started_for.get(held) == _engine_pid():
         raise BattenError(f"the engine keeps {held}, also after a start of its own", "dockerd", "reboot this host")
-    engine_host.systemctl("reset-failed", "docker.service")  # its starts are counted (StartLimitBurst=)
-    engine_host.systemctl("restart", "docker.service")
+    systemd.systemctl("reset-failed", "docker.service")  # its starts are counted (StartLimitBurst=)
+    systemd.systemctl("restart", "docker.service")
     deadline = time.monotonic() + _ANSWER_SECONDS
     while not docker.answers():
         if time.monotonic() > deadline:

@@ -66,7 +66,7 @@ class Engine:
 def started(engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Start the container of shop's web on ``engine``, and return what was said."""
     asked: Any = engine
-    monkeypatch.setattr(held_ports.engine_host, "systemctl", engine.systemctl)
+    monkeypatch.setattr(held_ports.systemd, "systemctl", engine.systemctl)
     monkeypatch.setattr(held_ports.systemd, "show", lambda *_, **__: [{"MainPID": str(100 + engine.restarts)}])
     return held_ports.start(asked, engine.start, "shop", ["web"], str(root))
 
