@@ -17,7 +17,7 @@ from . import atomic, compose
 from .docker_api import Docker
 from .errors import BattenError
 from .lock import now
-from .paths import StackPaths
+from .paths import HostPaths
 
 CAP_SYS_RESOURCE = 24  # linux/capability.h
 _V1_NO_LIMIT = 2**60  # cgroup v1 writes "no limit" as the largest multiple of the page size
@@ -67,10 +67,10 @@ def groups() -> dict[str, int]:
 def recorded_plans(root: str = "/") -> dict[str, dict[str, Any]]:
     """Return ``{stack: plan}`` of every stack that batten runs on this host."""
     found = {}
-    for path in sorted(glob.glob(str(StackPaths("*", root).plan))):
-        plan = atomic.read_json(Path(path), None)
+    for path in HostPaths(root).plans:
+        plan = atomic.read_json(path, None)
         if isinstance(plan, dict):
-            found[Path(path).parent.name] = plan
+            found[path.parent.name] = plan
     return found
 
 

@@ -6,21 +6,14 @@ AES-256-GCM (RFC 5083, 5084) by the host's own ``openssl`` 3, so a changed text 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from . import atomic, openssl
 from .errors import BattenError
-from .paths import StackPaths
+from .paths import SharedPaths
 
 
-def key_file(paths: StackPaths) -> Path:
-    """Return where this host's private key lies, for root alone; the same for all its stacks."""
-    return paths.var / "sealing.key"
-
-
-def public_key(paths: StackPaths) -> str:
+def public_key(paths: SharedPaths) -> str:
     """Return the certificate to which others seal, PEM; made with its key the first time."""
-    path = key_file(paths)
+    path = paths.sealing_key
     if not path.exists():
         atomic.make_directory(paths.var, 0o700)
         # Ten years are no promise to anybody: the certificate only carries the key, and nobody checks its dates.
@@ -40,9 +33,9 @@ def seal(text: str, public: str) -> str:
     return openssl.run(words, text, public, where="public_key")
 
 
-def unseal(paths: StackPaths, sealed: str) -> str:
+def unseal(paths: SharedPaths, sealed: str) -> str:
     """Return what was sealed to this host. Raises BattenError when it was not, or was changed on the way."""
-    path = key_file(paths)
+    path = paths.sealing_key
     if not path.exists():
         raise BattenError("this host has no key to open it with", str(path), "run site.yml again")
     words = ["cms", "-decrypt", "-binary", "-inform", "PEM", "-inkey", str(path), "-recip", str(path)]

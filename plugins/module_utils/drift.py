@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,7 @@ from .compare import Difference
 from .docker_api import Docker
 from .engine_view import View
 from .errors import BattenError
-from .paths import StackPaths
+from .paths import HostPaths, StackPaths
 
 _INFISICAL, _HOST = "infisical", "this host"
 NONE, FAILED, DRIFT = 0, 1, 2
@@ -105,10 +104,8 @@ def _short(value: Any) -> str:
 
 def known(root: str = "/") -> list[str]:
     """Return the stacks that were deployed here."""
-    state, top = StackPaths("*", root).plan, StackPaths("*", root).current
-    found = {path.parent.name for path in Path(root).glob(str(state.relative_to(root)))}
-    found |= {path.parent.name for path in Path(root).glob(str(top.relative_to(root)))}
-    return sorted(found)
+    here = HostPaths(root)
+    return sorted({path.parent.name for path in (*here.plans, *here.stacks.glob("*/current"))})
 
 
 def _in_order(root: str, names: Sequence[str]) -> list[StackPaths]:

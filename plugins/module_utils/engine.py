@@ -24,7 +24,7 @@ from .engine_config import (
     unheeded,
     withdraw,
 )
-from .engine_host import DAEMON, JOURNAL, KEPT, RECORD, UNIT, Observed
+from .engine_host import DAEMON, JOURNAL, UNIT, Observed
 from .engine_packages import (
     ENGINES,
     MINIMUM_COMPOSE,
@@ -37,6 +37,7 @@ from .engine_packages import (
 )
 from .engine_packages import wanted as wanted_packages
 from .errors import BattenError
+from .paths import HostPaths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 # What the bridge of running containers keeps until the engine starts with none of them: moby's
 # initNetworkController says "there are running containers, updated network configuration will not take affect".
 LATER = ("bip", "bridge", "fixed-cidr", "icc", "userland-proxy")
+_HERE = HostPaths()
 
 
 @dataclass(frozen=True)
@@ -369,9 +371,9 @@ def remember(options: Options, plan: Plan, after: Observed) -> list[str]:
     Returns what a person must be told: flags of dockerd are its unit's, and nothing here changes them.
     """
     if options.state == "absent":
-        KEPT.unlink(missing_ok=True)
+        _HERE.engine.unlink(missing_ok=True)
         return []
-    before = atomic.read_json(KEPT, {}).get("command")
+    before = atomic.read_json(_HERE.engine, {}).get("command")
     names = wanted_packages(options.source, system(after.release)) if options.hold else ()
     kept = {
         "daemon": nest(plan.merged.ours),
@@ -380,8 +382,8 @@ def remember(options: Options, plan: Plan, after: Observed) -> list[str]:
         "version": options.version,
         "held": sorted(name for name in names if name in after.installed and after.installed[name].held),
     }
-    atomic.make_directory(KEPT.parent, 0o700)
-    atomic.write_json(KEPT, kept)
+    atomic.make_directory(_HERE.var, 0o700)
+    atomic.write_json(_HERE.engine, kept)
     if not before or before == kept["command"]:
         return []
     ran, runs = shlex.join(before), shlex.join(kept["command"])
@@ -396,8 +398,8 @@ def _configure(options: Options, plan: Plan, command: tuple[str, ...]) -> None:
         engine_host.validate(text, command)
     record = {"ours": nest(plan.merged.ours), "replaced": nest(plan.merged.replaced)}
     if options.state == "present":
-        atomic.make_directory(RECORD.parent, 0o700)
-        atomic.write_json(RECORD, {**record, "pending": plan.engine} if plan.engine else record)
+        atomic.make_directory(_HERE.var, 0o700)
+        atomic.write_json(_HERE.docker, {**record, "pending": plan.engine} if plan.engine else record)
     if writes and plan.merged.file:
         atomic.write(DAEMON, text.encode(), 0o644)
     elif writes:
@@ -412,9 +414,9 @@ def _configure(options: Options, plan: Plan, command: tuple[str, ...]) -> None:
     elif any(one.facet == "enabled" for one in plan.differences):
         systemd.systemctl("enable", "docker.service")
     if options.state == "present":
-        atomic.write_json(RECORD, record)
+        atomic.write_json(_HERE.docker, record)
     else:
-        RECORD.unlink(missing_ok=True)
+        _HERE.docker.unlink(missing_ok=True)
 
 
 def _write_drop_ins(texts: Mapping[str, str | None]) -> None:

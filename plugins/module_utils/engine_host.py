@@ -29,14 +29,12 @@ from .engine_packages import (
     satisfies,
 )
 from .errors import BattenError
+from .paths import HostPaths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DAEMON = Path("/etc/docker/daemon.json")
-RECORD = Path("/var/lib/batten/docker.json")
-KEPT = Path("/var/lib/batten/engine.json")
-"""What the engine should be, for a look at drift; see host_state.py."""
 JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
 UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
 
@@ -95,7 +93,7 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
         repositories=repositories(),
         key=_fingerprint(key_path),
         daemon=read_daemon(DAEMON),
-        record=atomic.read_json(RECORD, {}),
+        record=atomic.read_json(HostPaths().docker, {}),
         command=command_line(docker),
         enabled=docker.get("UnitFileState") == "enabled",
         info=info,

@@ -29,8 +29,6 @@ from .host_items import Item
 from .host_wanted import Options
 from .paths import HostPaths
 
-LOCK = "/run/lock/batten-host.lock"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -53,7 +51,7 @@ def run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], ch
 
 def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], check: bool, root: str) -> Outcome:
     facts = host_facts.look(root)
-    record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+    record = atomic.read_json(HostPaths(root).host, {})
     wanted = remembered(host_wanted.items(options, facts, planned), record)
     gone = left(record, wanted)
     live, told = spared(wanted, host_live.read(wanted, root), options.drift)
@@ -79,14 +77,14 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
 
 def held(root: str = "/", brief: bool = False) -> AbstractContextManager[None]:
     """Hold what a run of role host holds (lock.py): its items and its record are of one moment then."""
-    return lock.held(host_live.at(LOCK, root), brief, "this host")
+    return lock.held(HostPaths(root).lock, brief, "this host")
 
 
 def again(root: str = "/") -> tuple[Difference, ...]:
     """Make this host once more what the last run left; return what was not so. Rules that nobody confirmed are not
     loaded: they may have been taken back because they let nobody in. Raises BattenError."""
     with held(root):
-        record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+        record = atomic.read_json(HostPaths(root).host, {})
         wanted = host_items.from_json(record.get("items", ()))
         live, _told = spared(wanted, host_live.read(wanted, root), record.get("drift", ()))
         if record.get("armed"):
@@ -105,7 +103,7 @@ def confirm(digest: str, root: str = "/") -> None:
     """Keep the rules that wait to be confirmed. Raises BattenError when they were taken back already."""
     with held(root):
         host_rollback.confirm(digest, root)
-        path = host_live.at(host_act.RECORD, root)
+        path = HostPaths(root).host
         record = atomic.read_json(path, {})
         if record.pop("armed", None):
             atomic.write_json(path, record)
@@ -119,7 +117,7 @@ def _see_it_kept(wanted: Sequence[Item], rules: Sequence[policy.Rule], root: str
 
 def remove(check: bool, root: str = "/") -> Outcome:
     """Take away what runs put here. Packages stay, as do owners, modes and who is in group docker."""
-    record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+    record = atomic.read_json(HostPaths(root).host, {})
     gone = left(record, ())
     outcome = Outcome(tuple(map(_gone, gone)), tuple(diff((), {}, gone, root)), (), ())
     if record and not check:

@@ -13,8 +13,8 @@ from . import atomic, command, engine_packages, host_items, host_live, host_roll
 from .errors import BattenError
 from .host_items import Item, Live
 from .host_rollback import FIREWALL, RULES_FILE
+from .paths import HostPaths
 
-RECORD = "/var/lib/batten/host.json"
 TAKEN = ("file", "unit", "table", "sysctl", "audit")
 """The kinds that a host is rid of when they are no longer wanted. Packages stay, and so do owners, modes and groups."""
 
@@ -45,9 +45,9 @@ class Actor:
         armed = self._firewall(seconds)
         items = [replace(one, value=listed(one.value)) if one.kind == "table" else one for one in self.items]
         names = {one.name for one in items if one.kind == "sysctl"}
-        atomic.make_directory(host_live.at("/var/lib/batten", self.root), 0o700)
+        atomic.make_directory(HostPaths(self.root).var, 0o700)
         atomic.write_json(
-            host_live.at(RECORD, self.root),
+            HostPaths(self.root).host,
             {
                 **kept,
                 **({"armed": armed} if armed else {}),
@@ -210,7 +210,7 @@ def _swap_off() -> None:
 
 def forget(root: str = "/") -> None:
     """Remove the record, and what was made for it alone."""
-    host_live.at(RECORD, root).unlink(missing_ok=True)
+    HostPaths(root).host.unlink(missing_ok=True)
     for directory in (Path("/etc/batten"), Path("/opt/batten"), Path("/etc/systemd/coredump.conf.d")):
         path = host_live.at(str(directory), root)
         if path.is_dir() and not any(path.iterdir()):

@@ -18,7 +18,7 @@ from typing import Any
 from . import atomic, release, systemd, units
 from .compare import Difference
 from .observed import by_service
-from .paths import PROGRAM, StackPaths
+from .paths import HostPaths, SharedPaths, StackPaths
 
 UNIT, DROP_IN, TIMER, OWNER, MODE, CURRENT, LEFTOVER, ORPHAN = (
     "unit",
@@ -67,7 +67,7 @@ def of_stack(
 def of_host(root: str, program: str, live: Live, known: Iterable[str]) -> list[Difference]:
     """Return how what all stacks share differs. ``known`` are the stacks here; ``program`` is the digest that
     batten-host.pyz should have, by default the one that its last installation recorded."""
-    paths = StackPaths("", root)
+    paths = HostPaths(root)
     shared = units.shared_files(paths, {})
     found = [
         *owned(None, shared_places(paths)),
@@ -136,16 +136,16 @@ def places(paths: StackPaths, payload: Mapping[str, Any]) -> list[Place]:
     ]
 
 
-def shared_places(paths: StackPaths) -> list[Place]:
+def shared_places(paths: SharedPaths) -> list[Place]:
     """Return what all stacks share and has to have an owner and a mode."""
     return _there(
         [
-            (paths.top.parent, 0o755),
+            (paths.stacks, 0o755),
             (paths.var, 0o700),
             (paths.audit.parent, 0o750),
             (paths.audit, 0o640),
-            (paths.library, 0o755),
-            (paths.library / PROGRAM.name, 0o755),
+            (paths.program.parent, 0o755),
+            (paths.program, 0o755),
         ]
     )
 
@@ -197,7 +197,7 @@ def _set(path: str, mode: int | None) -> None:
 # Units
 
 
-def _of_nobody(paths: StackPaths, known: Iterable[str]) -> list[Difference]:
+def _of_nobody(paths: SharedPaths, known: Iterable[str]) -> list[Difference]:
     """Units of stacks that are not here: a drop-in of the engine's that waits for one keeps it from starting."""
     instance = rf"batten-(?:{'|'.join(units.KINDS)})@(?P<instance>.+?)\.(?:timer|service\.d)"
     names = rf"{instance}|batten-(?P<stack>.+)\.conf"
@@ -235,7 +235,7 @@ def _units(paths: StackPaths, plan: Mapping[str, Any], live: Live) -> list[Diffe
     return [*found, *_order(paths, live)]
 
 
-def _texts(paths: StackPaths, stack: str | None, files: Mapping[Path, str]) -> list[Difference]:
+def _texts(paths: SharedPaths, stack: str | None, files: Mapping[Path, str]) -> list[Difference]:
     """Return the unit files of ours that are gone or were edited."""
     found = []
     for path, text in files.items():
@@ -247,7 +247,7 @@ def _texts(paths: StackPaths, stack: str | None, files: Mapping[Path, str]) -> l
 
 
 def compare_unit(
-    paths: StackPaths, stack: str | None, unit: str, live: Mapping[str, str], files: Iterable[Path]
+    paths: SharedPaths, stack: str | None, unit: str, live: Mapping[str, str], files: Iterable[Path]
 ) -> list[Difference]:
     """Return how one unit differs, as systemd has it (``live``, its properties). ``files`` are those that are ours."""
     facet = TIMER if unit.endswith(".timer") else UNIT
@@ -264,7 +264,7 @@ def compare_unit(
     return found
 
 
-def _drop_ins(paths: StackPaths, unit: str, live: Mapping[str, str]) -> set[str]:
+def _drop_ins(paths: SharedPaths, unit: str, live: Mapping[str, str]) -> set[str]:
     """Return the drop-ins of a unit that systemd has read, and those that it will read (systemd.unit(5))."""
     name, separator, rest = unit.partition("@")
     template = f"{name}@.{rest.rpartition('.')[2]}" if separator else unit
@@ -296,9 +296,9 @@ def _text(path: Path) -> str | None:
 # The program
 
 
-def _program(paths: StackPaths, wanted: str) -> list[Difference]:
+def _program(paths: SharedPaths, wanted: str) -> list[Difference]:
     """The program's bytes against ``wanted``, or against what its installation recorded."""
-    path = paths.library / PROGRAM.name
+    path = paths.program
     wanted = wanted or str(atomic.read_json(paths.program_record, {}).get("sha256", ""))
     if not wanted:
         return []

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import atomic, capacity, host, host_act, host_firewall, host_items, host_live, host_rollback, host_wanted
+from . import atomic, capacity, host, host_act, host_firewall, host_items, host_rollback, host_wanted
 from .compare import Difference
 from .host_firewall import Rules
+from .paths import HostPaths
 
 
 def follow(
@@ -20,7 +21,7 @@ def follow(
     batten does not keep, or whose new rules nobody confirmed: role host's next run brings these ports, too. Nothing
     waits to be confirmed: no connection to the host itself can be cut by these ports.
     """
-    record = atomic.read_json(host_live.at(host_act.RECORD, root), {})
+    record = atomic.read_json(HostPaths(root).host, {})
     if not record.get("rules") or record.get("armed"):
         return []
     if check:
@@ -30,7 +31,7 @@ def follow(
 
 
 def _follow(root: str, coming: Mapping[str, Mapping[str, Any]], check: bool) -> list[Difference]:
-    path = host_live.at(host_act.RECORD, root)
+    path = HostPaths(root).host
     record = atomic.read_json(path, {})
     ports = host_wanted.ports({**capacity.recorded_plans(root), **coming}, {})
     wanted = {one.key: one for one in host_wanted.firewall_items(Rules.from_json(record["rules"]), ports)}

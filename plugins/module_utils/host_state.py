@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import atomic, capacity, engine_host, host_act, host_items, host_live, systemd
+from . import atomic, capacity, engine_host, host_items, host_live, systemd
 from .compare import Difference
 from .engine_config import Change, act_for, changes, flatten, nest, unheeded
 from .engine_packages import satisfies
 from .host_items import Item
+from .paths import HostPaths
 from .policy import Rule
 
 CONFIG, RUNNING, PACKAGES = "daemon_config", "daemon_running", "packages"
@@ -31,7 +32,7 @@ def rules(root: str = "/") -> list[Rule]:
 
 
 def _record(root: str) -> dict[str, Any]:
-    return dict(atomic.read_json(host_live.at(host_act.RECORD, root), {}))
+    return dict(atomic.read_json(HostPaths(root).host, {}))
 
 
 def _mounts(root: str) -> list[Difference]:
@@ -48,7 +49,7 @@ def _disks(plan: Mapping[str, Any]) -> Iterable[str]:
 def of_engine(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Difference]:
     """Return what is not as role docker left it, nothing where it never ran. ``info`` is ``GET /info``, None where the
     caller has not asked yet."""
-    kept = atomic.read_json(host_live.at(str(engine_host.KEPT), root), {})
+    kept = atomic.read_json(HostPaths(root).engine, {})
     if not kept:
         return []
     asked = engine_host.engine_info() if info is None else info

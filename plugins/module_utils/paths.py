@@ -1,4 +1,4 @@
-"""Where everything of one stack lies on a host. See docs/architecture.md."""
+"""Where everything of ours lies on a host. See docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -8,15 +8,87 @@ from pathlib import Path
 PROGRAM = Path("/usr/local/lib/batten/batten-host.pyz")
 
 
+class SharedPaths:
+    """What all stacks of a host share. ``root`` is ``/`` on a host and a temporary directory in a test."""
+
+    root: str
+
+    def _at(self, path: str) -> Path:
+        return Path(self.root) / path
+
+    @property
+    def stacks(self) -> Path:
+        """``/opt/batten``, which holds the directory of each stack."""
+        return self._at("opt/batten")
+
+    @property
+    def var(self) -> Path:
+        """``/var/lib/batten``, mode 0700: what must survive a reboot."""
+        return self._at("var/lib/batten")
+
+    @property
+    def run(self) -> Path:
+        return self._at("run/batten")
+
+    @property
+    def audit(self) -> Path:
+        """A line of JSON for each thing that a run did here."""
+        return self._at("var/log/batten/audit.jsonl")
+
+    @property
+    def probes(self) -> Path:
+        """``{IMAGE: {PATH: BOOL}}``: which programs of health checks the images of this host have."""
+        return self.var / "probes.json"
+
+    @property
+    def sealing_key(self) -> Path:
+        """The private key that texts for this host are sealed to; see cms.py."""
+        return self.var / "sealing.key"
+
+    @property
+    def program(self) -> Path:
+        return self._at(str(PROGRAM.relative_to("/")))
+
+    @property
+    def program_record(self) -> Path:
+        """``{"sha256": HEX, "version": TEXT}`` of the program that was installed last."""
+        return self.program.with_suffix(".json")
+
+    @property
+    def units(self) -> Path:
+        return self._at("etc/systemd/system")
+
+
 @dataclass(frozen=True)
-class HostPaths:
-    """What belongs to a host and to none of its stacks. ``root`` as of :class:`StackPaths`."""
+class HostPaths(SharedPaths):
+    """What belongs to a host and to none of its stacks, beside what they share."""
 
     root: str = "/"
 
     @property
-    def run(self) -> Path:
-        return Path(self.root) / "run/batten"
+    def plans(self) -> list[Path]:
+        """The recorded plan of each stack, :attr:`StackPaths.plan`."""
+        return sorted(self.var.glob("*/plan.json"))
+
+    @property
+    def host(self) -> Path:
+        """What role host made of this host; see host.py."""
+        return self.var / "host.json"
+
+    @property
+    def docker(self) -> Path:
+        """What role docker changed of daemon.json, to take it back; see engine.py."""
+        return self.var / "docker.json"
+
+    @property
+    def engine(self) -> Path:
+        """What the engine should be, for a look at drift; see host_state.py."""
+        return self.var / "engine.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by a run of role host."""
+        return self._at("run/lock/batten-host.lock")
 
     @property
     def drift(self) -> Path:
@@ -31,28 +103,20 @@ class HostPaths:
     @property
     def history(self) -> Path:
         """A line of JSON for each look that found something else than the one before."""
-        return Path(self.root) / "var/log/batten/drift.jsonl"
-
-    @property
-    def audit(self) -> Path:
-        """A line of JSON for each thing that a run did here."""
-        return Path(self.root) / "var/log/batten/audit.jsonl"
+        return self._at("var/log/batten/drift.jsonl")
 
 
 @dataclass(frozen=True)
-class StackPaths:
-    """All host paths of ``stack``. ``root`` is ``/`` on a host and a temporary directory in a test."""
+class StackPaths(SharedPaths):
+    """What belongs to ``stack``, beside what it shares."""
 
     stack: str
     root: str = "/"
 
-    def _at(self, path: str) -> Path:
-        return Path(self.root) / path
-
     @property
     def top(self) -> Path:
         """``/opt/batten/STACK``: what Compose and the containers read."""
-        return self._at(f"opt/batten/{self.stack}")
+        return self.stacks / self.stack
 
     @property
     def releases(self) -> Path:
@@ -79,11 +143,6 @@ class StackPaths:
         return self.top / "secrets"
 
     @property
-    def var(self) -> Path:
-        """``/var/lib/batten``, mode 0700, shared by all stacks."""
-        return self._at("var/lib/batten")
-
-    @property
     def state(self) -> Path:
         """``/var/lib/batten/STACK``, root only: what must survive a reboot."""
         return self.var / self.stack
@@ -107,11 +166,6 @@ class StackPaths:
     def costs(self) -> Path:
         """``{SERVICE: SECONDS}``: how long each took to be made and healthy when that was done last."""
         return self.state / "costs.json"
-
-    @property
-    def probes(self) -> Path:
-        """``{IMAGE: {PATH: BOOL}}``: which programs of health checks the images of this host have."""
-        return self.var / "probes.json"
 
     @property
     def model(self) -> Path:
@@ -161,7 +215,7 @@ class StackPaths:
     @property
     def metrics(self) -> Path:
         """For node_exporter's textfile collector (``--collector.textfile.directory``)."""
-        return self._at(f"run/batten/metrics/{self.stack}.prom")
+        return self.run / "metrics" / f"{self.stack}.prom"
 
     @property
     def made(self) -> Path:
@@ -179,10 +233,6 @@ class StackPaths:
         return self.state / "dumps"
 
     @property
-    def audit(self) -> Path:
-        return HostPaths(self.root).audit
-
-    @property
     def lock(self) -> Path:
         return self._at(f"run/lock/batten-{self.stack}.lock")
 
@@ -190,17 +240,3 @@ class StackPaths:
     def backup_lock(self) -> Path:
         """Held while a backup reads the stack's databases, which goes on when it has let go of :attr:`lock`."""
         return self._at(f"run/lock/batten-backup@{self.stack}.lock")
-
-    @property
-    def library(self) -> Path:
-        """Where ``batten-host.pyz`` lies."""
-        return self._at("usr/local/lib/batten")
-
-    @property
-    def program_record(self) -> Path:
-        """``{"sha256": HEX, "version": TEXT}`` of the program that was installed last."""
-        return (self.library / PROGRAM.name).with_suffix(".json")
-
-    @property
-    def units(self) -> Path:
-        return self._at("etc/systemd/system")

@@ -16,7 +16,7 @@ from typing import Any
 from . import atomic, boot, host_ports, lock, mounts, scopes, units
 from .docker_api import Docker
 from .errors import BattenError
-from .paths import PROGRAM, StackPaths
+from .paths import StackPaths
 
 
 def remove(paths: StackPaths, docker: Docker, check: bool) -> list[str]:
@@ -56,8 +56,8 @@ def _remove(paths: StackPaths, docker: Docker, plan: Mapping[str, Any], check: b
     # Its ports are closed; what is left of the firewall goes by batten.core.host.
     closed = host_ports.follow(paths.root, {paths.stack: {}} if check else {}, check)
     changes += [f"{one.name}: open is {', '.join(one.desired) or 'nothing'}" for one in closed]
-    others = [path for path in paths.top.parent.iterdir() if path != paths.top] if paths.top.parent.is_dir() else []
-    for program in (paths.library / PROGRAM.name, paths.program_record):
+    others = [path for path in paths.stacks.iterdir() if path != paths.top] if paths.stacks.is_dir() else []
+    for program in (paths.program, paths.program_record):
         if program.exists() and not others:
             changes.append(f"{program}: removed")
             _delete(program, check)

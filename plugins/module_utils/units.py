@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import atomic, systemd, timers
-from .paths import PROGRAM, StackPaths
+from . import atomic, capacity, systemd, timers
+from .paths import PROGRAM, SharedPaths, StackPaths
 
 KINDS = ("secrets", "stack", *timers.SERVICES)
 """What we have template units for, ``batten-KIND@.service``; each of the timers has ``batten-KIND@STACK.timer`` too."""
@@ -108,12 +108,11 @@ def files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
     }
 
 
-def shared_files(paths: StackPaths, plan: Mapping[str, Any]) -> dict[Path, str]:
+def shared_files(paths: SharedPaths, coming: Mapping[str, Mapping[str, Any]]) -> dict[Path, str]:
     """Return the text of the units that all stacks share: the host's look for drift, as often as the most eager plan of
-    a stack here asks; none where no plan does. ``plan`` is the one of this stack now, whatever is recorded."""
-    recorded = (path for path in paths.var.glob("*/plan.json") if path.parent != paths.state)
-    asked = [one.get("drift_seconds") for one in (plan, *(atomic.read_json(path, {}) for path in recorded))]
-    often = [seconds for seconds in asked if seconds]
+    a stack here asks; none where no plan does. ``coming`` are plans by stack, whatever is recorded of these."""
+    plans = {**capacity.recorded_plans(paths.root), **coming}
+    often = [seconds for plan in plans.values() if (seconds := plan.get("drift_seconds"))]
     if not often:
         return {}
     return {paths.units / DRIFT_SERVICE: timers.DRIFT, paths.units / DRIFT_TIMER: timers.drift_timer(min(often))}
@@ -126,7 +125,7 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
     effect at its next start.
     """
     changes = []
-    shared = shared_files(paths, plan)
+    shared = shared_files(paths, {paths.stack: plan})
     for path, text in {**files(paths, plan), **shared}.items():
         if not (path.is_file() and path.read_text() == text):
             changes.append(f"{path.relative_to(paths.units)}: written")
@@ -158,7 +157,7 @@ def ensure(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]
 def _remove_timers(paths: StackPaths, plan: Mapping[str, Any], check: bool) -> list[str]:
     """Take away the timers that the plan does not ask for any more; return what changed."""
     gone = [_timer(paths, kind) for kind in timers.SERVICES if kind not in timers.timers(plan)]
-    gone += [] if shared_files(paths, plan) else [DRIFT_TIMER]
+    gone += [] if shared_files(paths, {paths.stack: plan}) else [DRIFT_TIMER]
     gone = [unit for unit in gone if (paths.units / unit).exists()]
     if gone and not check:
         systemd.systemctl("disable", "--quiet", "--now", *gone)
@@ -171,7 +170,7 @@ def remove(paths: StackPaths, check: bool) -> list[str]:
     """Stop the stack in order and remove its units, and the templates after the last stack; return what changed."""
     directory = paths.units
     ours = [directory / _timer(paths, kind) for kind in timers.SERVICES]
-    shared = [] if shared_files(paths, {}) else [directory / DRIFT_TIMER]
+    shared = [] if shared_files(paths, {paths.stack: {}}) else [directory / DRIFT_TIMER]
     own = [
         directory / f"batten-stack@{paths.stack}.service.d" / "batten.conf",
         directory / "docker.service.d" / f"batten-{paths.stack}.conf",

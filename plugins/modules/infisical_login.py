@@ -63,7 +63,7 @@ def main() -> None:
     )
     paths, sealed = StackPaths(module.params["stack"]), module.params["sealed"]
     with reported(module.fail_json):
-        changed = not cms.key_file(paths).exists()
+        changed = not paths.sealing_key.exists()
         certificate = "" if changed and module.check_mode else cms.public_key(paths)
         if sealed and not module.check_mode:
             changed = (

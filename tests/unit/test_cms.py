@@ -34,7 +34,7 @@ def test_the_key_is_made_once_and_for_root_alone(hosts: tuple[StackPaths, StackP
     public = cms.public_key(ours)
     assert cms.public_key(StackPaths("blog", ours.root)) == public
     assert "PRIVATE" not in public
-    assert stat.S_IMODE(cms.key_file(ours).stat().st_mode) == 0o600
+    assert stat.S_IMODE(ours.sealing_key.stat().st_mode) == 0o600
 
 
 def test_a_text_that_was_changed_on_the_way_does_not_open(hosts: tuple[StackPaths, StackPaths]) -> None:

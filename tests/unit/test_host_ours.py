@@ -44,9 +44,9 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackPaths:
     atomic.write_json(found.secrets_spec, PAYLOAD["secrets"])
     for path, text in units.files(found, PLAN).items():
         atomic.write(path, text.encode())
-    atomic.write(found.library / "batten-host.pyz", b"a program", 0o755)
+    atomic.write(found.program, b"a program", 0o755)
     atomic.write_json(found.program_record, {"sha256": program.digest(b"a program")})
-    for place in (found.audit.parent, found.library, found.top.parent):
+    for place in (found.audit.parent, found.program.parent, found.stacks):
         place.mkdir(exist_ok=True, parents=True)
     found.audit.write_text("")
     found.audit.parent.chmod(0o750)
@@ -117,7 +117,7 @@ DAMAGES: list[tuple[Callable[[StackPaths], object], list[tuple[str, str, str]]]]
         [("batten-sync@old.timer", "leftover", "none")],
     ),
     (
-        lambda paths: (paths.library / "batten-host.pyz").write_bytes(b"#!/bin/sh\n"),
+        lambda paths: (paths.program).write_bytes(b"#!/bin/sh\n"),
         [("batten-host.pyz", "program", "rewrite")],
     ),
 ]

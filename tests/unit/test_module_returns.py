@@ -62,7 +62,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "infisical_login": (
         {"stack": "shop"},
         {
-            "cms.key_file": lambda _: Made(exists=lambda: True),
+            "StackPaths": lambda _: Made(sealing_key=Made(exists=lambda: True)),
             "cms.public_key": lambda _: "PEM",
             "infisical_access.load": lambda _: None,
         },
