@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +20,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
 )
 from ansible_collections.batten.core.plugins.module_utils.actions import decide
 from ansible_collections.batten.core.plugins.module_utils.docker_api import DockerError
-
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
+from tests.unit.recorded import CONTAINERS, STACK, changed, container
 
 
 class Engine:
@@ -59,16 +57,9 @@ def repaired(
 ) -> tuple[list[tuple[Any, ...]], list[str], list[tuple[str, str]]]:
     """Change the recorded container of a service, act, and return what the engine and Compose were asked."""
     engine, compose = engine or Engine(), Compose()
-    containers = copy.deepcopy(RECORDED["containers"])
-    one = next(each for each in containers if each["Config"]["Labels"]["com.docker.compose.service"] == service)
-    for path, value in change.items():
-        part: Any = one
-        *keys, last = path.split("/")
-        for key in keys:
-            part = part[key]
-        part[last] = value
-    model, networks = RECORDED["model"], RECORDED["networks"] if networks is None else networks
-    wanted = desired.services("stk", model, {"stk-busybox:1": RECORDED["image"]}, desired.Engine(cpus=2))
+    containers = changed(service, change)
+    model, networks = STACK["model"], STACK["networks"] if networks is None else networks
+    wanted = desired.services("stk", model, {"stk-busybox:1": STACK["image"]}, desired.Engine(cpus=2))
     there = observed.by_service(containers)
     everyone = [*containers, *(more or [])]
     found = compare.compare("stk", wanted, there, {"once"})
@@ -121,7 +112,7 @@ def test_what_the_engine_refuses_live_is_made_anew() -> None:
 
 def test_a_network_too_many_is_left_live() -> None:
     end = {"Aliases": [], "NetworkID": "x"}
-    ours = next(one for one in RECORDED["containers"] if one["Name"] == "/stk-db-1")["NetworkSettings"]["Networks"]
+    ours = container("db")["NetworkSettings"]["Networks"]
     asked, made, done = repaired("db", {"NetworkSettings/Networks": {**ours, "extra": end}})
     assert [request[:2] for request in asked] == [("disconnect", "extra")]
     assert (made, done) == ([], [("db", "update")])
@@ -129,10 +120,10 @@ def test_a_network_too_many_is_left_live() -> None:
 
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_stranger_leaves_our_network_and_only_one_that_differs_is_made_anew(internal: bool) -> None:
-    networks = copy.deepcopy(RECORDED["networks"])
+    networks = copy.deepcopy(STACK["networks"])
     data = next(one for one in networks if one["Name"] == "stk_data")
     data["Internal"] = internal
-    evil = copy.deepcopy(next(one for one in RECORDED["containers"] if one["Name"] == "/stk-db-1"))
+    evil = copy.deepcopy(container("db"))
     evil.update(Id="evil", Name="/evil")
     evil["Config"]["Labels"] = {}
     asked, made, _ = repaired("db", {}, networks=networks, more=[evil])
@@ -152,8 +143,8 @@ def test_a_paused_container_goes_on_and_a_stopped_one_starts() -> None:
 @pytest.mark.parametrize("more", [False, True])
 def test_a_service_reloads_what_it_has_not_loaded_also_where_a_limit_differs(tmp_path: Path, more: bool) -> None:
     payload: Any = {"stack": "stk", "project": "stk", "plan": {"services": {"db": {"reload": ["SIGNAL", "SIGHUP"]}}}}
-    wanted = desired.services("stk", RECORDED["model"], {"stk-busybox:1": RECORDED["image"]}, desired.Engine(cpus=2))
-    there = observed.by_service(RECORDED["containers"])
+    wanted = desired.services("stk", STACK["model"], {"stk-busybox:1": STACK["image"]}, desired.Engine(cpus=2))
+    there = observed.by_service(CONTAINERS)
     paths: Any = SimpleNamespace(loaded=tmp_path / "loaded.json")
     found = survey._unloaded("stk", paths, payload, there, {"db": "new"})
     if more:
@@ -170,7 +161,7 @@ def test_processes_are_known_by_the_numbers_that_they_have_now(monkeypatch: pyte
     """The container was restarted since the look, and a guest in its namespace too: neither number of then is used."""
     ended: list[tuple[int, list[int]]] = []
     monkeypatch.setattr(act.processes, "end", lambda one, firsts, _execs: ended.append((one.pid, list(firsts))))
-    recorded = next(one for one in RECORDED["containers"] if one["Name"] == "/stk-db-1")
+    recorded = container("db")
     now = [{**recorded, "State": {**recorded["State"], "Pid": 4711}}, {"Id": "guest", "State": {"Pid": 4712}}]
 
     class Restarted(Engine):

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import actions, compare, desired, observed
-
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
+from tests.unit import recorded
+from tests.unit.recorded import CONTAINERS, STACK
 
 
 def look(
     containers: list[Any] | None = None, model: dict[str, Any] | None = None, image: dict[str, Any] | None = None
 ) -> tuple[dict[str, desired.Desired], dict[str, list[observed.Observed]], list[compare.Difference]]:
-    model = RECORDED["model"] if model is None else model
-    image = RECORDED["image"] if image is None else image
+    model = STACK["model"] if model is None else model
+    image = STACK["image"] if image is None else image
     wanted = desired.services("stk", model, {"stk-busybox:1": image}, desired.Engine())
-    there = observed.by_service(RECORDED["containers"] if containers is None else containers)
+    there = observed.by_service(CONTAINERS if containers is None else containers)
     return wanted, there, compare.compare("stk", wanted, there, {"once"})
 
 
 def changed(service: str, path: str, value: Any) -> list[Any]:
-    """Return the recorded containers with one value of one of them replaced."""
-    containers = copy.deepcopy(RECORDED["containers"])
-    part = next(one for one in containers if one["Config"]["Labels"]["com.docker.compose.service"] == service)
-    *keys, last = path.split("/")
-    for key in keys:
-        part = part[int(key) if isinstance(part, list) else key]
-    part[last] = value
-    return containers
+    return recorded.changed(service, {path: value})
 
 
 def test_what_compose_made_from_the_model_does_not_differ_from_it() -> None:
@@ -79,7 +70,6 @@ DRIFTS = [
     ("Mounts/0/Propagation", "rshared", "mount_options", "recreate"),
     ("HostConfig/PidsLimit", 51, "pids", "update"),
     ("HostConfig/RestartPolicy", {"Name": "no", "MaximumRetryCount": 0}, "restart", "update"),
-    ("HostConfig/Ulimits", [], "ulimits", "recreate"),
     ("HostConfig/OomScoreAdj", 0, "oom_score_adj", "recreate"),
     ("HostConfig/ShmSize", 1, "shm_size", "recreate"),
     ("HostConfig/Init", None, "init", "recreate"),
@@ -139,8 +129,8 @@ def test_values_of_the_environment_are_never_shown() -> None:
 
 def test_what_the_image_brings_is_no_difference() -> None:
     image = {
-        **RECORDED["image"],
-        "Config": {**RECORDED["image"]["Config"], "Env": ["PATH=/bin", "GOPATH=/go"], "Labels": {"by": "it"}},
+        **STACK["image"],
+        "Config": {**STACK["image"]["Config"], "Env": ["PATH=/bin", "GOPATH=/go"], "Labels": {"by": "it"}},
     }
     containers = changed("db", "Config/Env", ["A=1", "B=x$y", 'X=a$b"c', "PATH=/bin", "GOPATH=/go"])
     for one in containers:
@@ -154,7 +144,7 @@ def test_a_one_shot_that_ended_well_is_done_and_one_that_failed_is_not() -> None
 
 
 def test_a_missing_a_surplus_and_a_foreign_container() -> None:
-    containers = copy.deepcopy(RECORDED["containers"])
+    containers = copy.deepcopy(CONTAINERS)
     del containers[0]
     stray = copy.deepcopy(containers[0])
     stray["Config"]["Labels"]["com.docker.compose.service"] = "stray"
@@ -164,27 +154,27 @@ def test_a_missing_a_surplus_and_a_foreign_container() -> None:
 
 
 def test_the_spare_container_of_a_killed_recreate_is_told_and_the_service_left_alone() -> None:
-    spare = copy.deepcopy(RECORDED["containers"][0])
+    spare = copy.deepcopy(CONTAINERS[0])
     spare["Created"] = "2020-01-01T00:00:00Z"
-    wanted, there, found = look([*RECORDED["containers"], spare])
+    wanted, there, found = look([*CONTAINERS, spare])
     assert [(one.facet, one.actual) for one in found] == [("presence", "2 containers")]
-    assert there["db"][0].inspect is RECORDED["containers"][0]
+    assert there["db"][0].inspect is CONTAINERS[0]
     assert actions.decide(found, wanted, there) == {}
 
 
 @pytest.mark.parametrize(("key", "value"), [("Privileged", True), ("PidMode", "host"), ("IpcMode", "host")])
 def test_what_the_engine_adds_to_a_container_that_a_hand_opened_is_no_second_difference(key: str, value: Any) -> None:
     containers = changed("db", f"HostConfig/{key}", value)
-    host = next(one for one in containers if one["Name"] == "/stk-db-1")["HostConfig"]
+    host = recorded.container("db", containers)["HostConfig"]
     host["SecurityOpt"] = [*(host["SecurityOpt"] or []), "label=disable"]
     assert len(look(containers)[2]) == 1
 
 
 @pytest.mark.parametrize("number", ["evil", "2"])
 def test_a_container_with_forged_labels_does_not_take_the_place_of_the_real_one(number: str) -> None:
-    forged = copy.deepcopy(RECORDED["containers"][0])
+    forged = copy.deepcopy(CONTAINERS[0])
     forged.update(Name=forged["Name"][:-1] + number, Created="2030-01-01T00:00:00Z", Id="evil")
-    wanted, there, found = look([*RECORDED["containers"], forged])
+    wanted, there, found = look([*CONTAINERS, forged])
     assert [(one.facet, one.actual, one.action) for one in found] == [("presence", "2 containers", "remove")]
     assert [one.container for one in there["db"]] == ["stk-db-1", f"stk-db-{number}"]
     assert actions.decide(found, wanted, there) == {}
@@ -194,16 +184,14 @@ def test_a_live_change_and_a_stop_are_one_action_each() -> None:
     containers = changed("db", "HostConfig/Memory", 5)
     wanted, there, found = look(containers)
     assert actions.decide(found, wanted, there)["db"] == actions.Action("db", "update", "memory")
-    next(one for one in containers if one["Name"] == "/stk-db-1")["State"]["Status"] = "exited"
+    recorded.container("db", containers)["State"]["Status"] = "exited"
     wanted, there, found = look(containers)
     assert actions.decide(found, wanted, there)["db"] == actions.Action("db", "start", "memory, state")
 
 
 def test_a_service_is_not_restarted_for_what_it_needs() -> None:
     containers = changed("db", "State/Health", {"Status": "unhealthy", "FailingStreak": 3})
-    for one in containers:
-        if one["Name"] == "/stk-api-1":
-            one["State"]["Health"] = {"Status": "unhealthy", "FailingStreak": 3}
+    recorded.container("api", containers)["State"]["Health"] = {"Status": "unhealthy", "FailingStreak": 3}
     wanted, there, found = look(containers)
     assert {one.name for one in found} == {"api", "db"}
     assert actions.recovering(found, wanted) == {"api"}
@@ -219,4 +207,4 @@ def test_who_depends_with_restart_follows_a_recreation_and_nobody_else() -> None
 
 
 def test_order_of_start() -> None:
-    assert desired.layers(RECORDED["model"]) == [["db"], ["once"], ["api"]]
+    assert desired.layers(STACK["model"]) == [["db"], ["once"], ["api"]]

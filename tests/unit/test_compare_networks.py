@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,26 +15,25 @@ from ansible_collections.batten.core.plugins.module_utils.compare_networks impor
     foreign,
     ours,
 )
+from tests.unit.recorded import CONTAINERS, STACK, container
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
-CONTAINERS = RECORDED["containers"]
 PROJECT = "com.docker.compose.project"
 
 
 def look(networks: list[Any] | None = None, containers: list[Any] | None = None) -> list[Difference]:
-    found = RECORDED["networks"] if networks is None else networks
-    return compare_networks("stk", "stk", RECORDED["model"], found, CONTAINERS if containers is None else containers)
+    found = STACK["networks"] if networks is None else networks
+    return compare_networks("stk", "stk", STACK["model"], found, CONTAINERS if containers is None else containers)
 
 
 def changed(**values: Any) -> list[Any]:
-    networks = copy.deepcopy(RECORDED["networks"])
+    networks = copy.deepcopy(STACK["networks"])
     data = next(one for one in networks if one["Name"] == "stk_data")
     data.update(values)
     return networks
 
 
 def stranger(**labels: str) -> dict[str, Any]:
-    other = copy.deepcopy(next(one for one in CONTAINERS if one["Name"] == "/stk-db-1"))
+    other = copy.deepcopy(container("db"))
     return {**other, "Name": "/evil", "Id": "evil", "Config": {**other["Config"], "Labels": labels or None}}
 
 
@@ -61,7 +58,7 @@ def test_each_change_of_a_network_is_one_difference_and_its_users_are_made_anew(
     assert [(one.scope, one.name, one.facet, one.action) for one in found] == [
         ("network", "stk_data", facet, "recreate")
     ]
-    wanted = desired.services("stk", RECORDED["model"], {}, desired.Engine())
+    wanted = desired.services("stk", STACK["model"], {}, desired.Engine())
     there = observed.by_service(CONTAINERS)
     assert {name: one.action for name, one in actions.decide(found, wanted, there).items()} == dict.fromkeys(
         ["api", "db", "once"], "recreate"
@@ -70,7 +67,7 @@ def test_each_change_of_a_network_is_one_difference_and_its_users_are_made_anew(
 
 
 def test_a_network_that_is_gone_is_missed_by_its_containers_alone() -> None:
-    networks = [one for one in RECORDED["networks"] if one["Name"] != "stk_data"]
+    networks = [one for one in STACK["networks"] if one["Name"] != "stk_data"]
     assert [(one.name, one.facet, one.actual) for one in look(networks)] == [("stk_data", "presence", "absent")]
     assert look(networks, []) == []
 
@@ -89,9 +86,9 @@ def test_a_container_that_is_not_ours_is_taken_off_and_nobody_is_interrupted(lab
     assert [(one.name, one.facet, one.actual, one.action) for one in found] == [
         ("stk_data", "members", ["evil"], "update")
     ]
-    wanted = desired.services("stk", RECORDED["model"], {}, desired.Engine())
+    wanted = desired.services("stk", STACK["model"], {}, desired.Engine())
     assert actions.decide(found, wanted, observed.by_service(CONTAINERS)) == {}
-    assert [one["Id"] for one in foreign(RECORDED["networks"][0], "stk", containers)] == ["evil"]
+    assert [one["Id"] for one in foreign(STACK["networks"][0], "stk", containers)] == ["evil"]
 
 
 def test_a_stranger_on_a_network_that_is_not_ours_is_not_our_business() -> None:
@@ -102,7 +99,7 @@ def test_a_stranger_on_a_network_that_is_not_ours_is_not_our_business() -> None:
 
 def test_also_a_network_without_labels_is_ours_by_its_name() -> None:
     networks = [*changed(Labels={}), {"Name": "bridge", "Labels": {}}]
-    assert {one["Name"] for one in ours(RECORDED["model"], "stk", networks)} == {"stk_data", "stk_edge"}
+    assert {one["Name"] for one in ours(STACK["model"], "stk", networks)} == {"stk_data", "stk_edge"}
 
 
 def test_a_subnet_is_compared_only_with_those_of_its_family() -> None:
@@ -128,7 +125,7 @@ def test_an_option_that_the_model_names_and_its_number() -> None:
 @pytest.mark.parametrize("key", ["NetworkMode", "PidMode", "IpcMode"])
 def test_who_shares_the_namespaces_of_a_service_is_told_and_left_to_a_person(key: str) -> None:
     assert compare_guests("stk", "stk", CONTAINERS) == []
-    db = next(one for one in CONTAINERS if one["Name"] == "/stk-db-1")
+    db = container("db")
     guest = stranger()
     guest["HostConfig"] = {**guest["HostConfig"], key: f"container:{db['Id']}"}
     found = compare_guests("stk", "stk", [*CONTAINERS, guest])
@@ -140,10 +137,10 @@ def test_who_shares_the_namespaces_of_a_service_is_told_and_left_to_a_person(key
 def test_a_service_of_another_stack_of_ours_is_that_stack_s_to_judge() -> None:
     """It may join our network as an external one of its own."""
     other = stranger(**{PROJECT: "other", "com.docker.compose.service": "proxy"})
-    found = compare_networks("stk", "stk", RECORDED["model"], RECORDED["networks"], [*CONTAINERS, other], {"other"})
+    found = compare_networks("stk", "stk", STACK["model"], STACK["networks"], [*CONTAINERS, other], {"other"})
     assert found == []
     forged = stranger(**{PROJECT: "other"})
-    found = compare_networks("stk", "stk", RECORDED["model"], RECORDED["networks"], [*CONTAINERS, forged], {"other"})
+    found = compare_networks("stk", "stk", STACK["model"], STACK["networks"], [*CONTAINERS, forged], {"other"})
     assert [one.facet for one in found] == ["members"]
 
 
@@ -165,5 +162,5 @@ def test_what_compose_run_started_lets_go_of_a_network_that_is_made_anew_and_is_
     """The engine removes no network that something is on, and by then its services are gone."""
     once = stranger(**{PROJECT: "stk", "com.docker.compose.service": "db", "com.docker.compose.oneoff": "True"})
     assert look(containers=[*CONTAINERS, once]) == []
-    data = next(one for one in RECORDED["networks"] if one["Name"] == "stk_data")
+    data = next(one for one in STACK["networks"] if one["Name"] == "stk_data")
     assert [one["Id"] for one in foreign(data, "stk", [*CONTAINERS, once])] == ["evil"]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import actions, compare_volumes, observed
+from tests.unit.recorded import CONTAINERS, STACK
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
-THERE = observed.by_service(RECORDED["containers"])
+THERE = observed.by_service(CONTAINERS)
 LIVE = {
     "Name": "stk_data",
     "Driver": "local",
@@ -22,7 +20,7 @@ LIVE = {
 
 
 def look(volumes: list[Any], there: Any = THERE, is_directory: bool = True, **wanted: Any) -> list[Any]:
-    model = {"volumes": {"data": {**RECORDED["model"]["volumes"]["data"], **wanted}}}
+    model = {"volumes": {"data": {**STACK["model"]["volumes"]["data"], **wanted}}}
     return compare_volumes.compare_volumes("stk", "stk", model, volumes, there, lambda _: is_directory)
 
 

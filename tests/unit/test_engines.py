@@ -10,21 +10,16 @@ all of them in version 1.44 of the API, which keeps what was renamed or left out
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import compare, desired, observed
 from ansible_collections.batten.core.plugins.module_utils.compare_networks import compare_networks
+from tests.unit.recorded import STACK, read
 
-DATA = Path(__file__).parent / "data"
-STACK, SHOP, NEWER = (
-    json.loads((DATA / f"{name}.json").read_text())
-    for name in ("engine-26.1.5/stack", "engine-26.1.5/shop", "engine-28.5.2/infisical")
-)
+SHOP, NEWER = read("engine-26.1.5/shop"), read("engine-28.5.2/infisical")
 INFO = {"LoggingDriver": "json-file", "NCPU": 2, "CgroupVersion": "1", "DefaultRuntime": "runc"}
 
 

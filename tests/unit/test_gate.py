@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +10,8 @@ import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import gate
 from ansible_collections.batten.core.plugins.module_utils.observed import Observed, timestamp
+from tests.unit.recorded import CONTAINERS
 
-CONTAINERS = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())["containers"]
 STARTED = "2026-11-23T02:00:00.5Z"
 NOW = timestamp(STARTED)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from ansible_collections.batten.core.plugins.module_utils import adoption, prefl
 from ansible_collections.batten.core.plugins.module_utils.desired import Desired
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.observed import Observed
-
-CONTAINERS = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())["containers"]
+from tests.unit.recorded import CONTAINERS
 
 
 def service(**keys: Any) -> dict[str, Desired]:

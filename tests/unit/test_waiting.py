@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from ansible_collections.batten.core.plugins.module_utils import (
     observed,
     waiting,
 )
+from tests.unit.recorded import CONTAINERS, STACK
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
 MIB = 2**20
 OLD = ["sh", "-c", "echo hi > /data/x; touch /data/ready; exec sleep 1000"]
 NEW = [*OLD, "-c", "shared_buffers=2MB"]
@@ -34,10 +33,10 @@ def decided(
     network: bool = False,
 ) -> tuple[dict[str, str], list[tuple[str, str, float | None]]]:
     """Plan service db, which runs with 64 MiB, for ``memory``; return the actions and what waits."""
-    model = copy.deepcopy(RECORDED["model"])
+    model = copy.deepcopy(STACK["model"])
     model["services"]["db"].update({"mem_limit": str(memory), "memswap_limit": str(memory), **(change or {})})
-    wanted = desired.services("stk", model, {"stk-busybox:1": RECORDED["image"]}, desired.Engine())
-    there = observed.by_service(RECORDED["containers"])
+    wanted = desired.services("stk", model, {"stk-busybox:1": STACK["image"]}, desired.Engine())
+    there = observed.by_service(CONTAINERS)
     peaks = {"db": peak} if waiting.falls(wanted["db"], there["db"][0]) else {}
     plan = {"db": {"memory_bytes": memory, **planned}}
     held, waits = waiting.hold(wanted, there, plan, peaks, {"db": 7.5})
