@@ -18,10 +18,10 @@ from batten.errors import BattenError
 from batten.verify import expectations, report, waivers
 from batten.verify.catalogue import FAMILIES, Case, catalogue, judge
 from batten.verify.controls.privileges import looks_secret
-from batten.verify.live import SCRIPTS, command, parse, read
-from batten.verify.model import Control, LiveHost, Report, Status, Verdict
+from batten.verify.live import SCRIPTS, command, read
+from batten.verify.model import Control, Report, Status, Verdict
 from batten.verify.waivers import Waiver
-from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.record import SNAPSHOT, recorded
 from tests.verify.stack import PLAN
 
 DAY = date(2026, 11, 23)
@@ -36,10 +36,6 @@ class Result:
 
 def answering(rc: int, stdout: str, stderr: str) -> Callable[[str], Result]:
     return lambda _: Result(rc, stdout, stderr)
-
-
-def snapshot() -> LiveHost:
-    return parse("recorded", SNAPSHOT.read_text(), BOUNDARY)
 
 
 # Reading
@@ -99,7 +95,7 @@ def test_the_script_is_posix_shell_and_of_secrets_reads_certificates_only() -> N
 
 
 def test_the_recorded_batch_is_understood() -> None:
-    live = snapshot()
+    live = recorded()
     assert {container.service for container in live.containers} == {"store", "web", "ui", "migrate"}
     web = next(container for container in live.containers if container.service == "web")
     assert web.process is not None
@@ -112,7 +108,7 @@ def test_the_recorded_batch_is_understood() -> None:
 def test_a_file_on_the_host_cannot_forge_a_section() -> None:
     """The boundary is made up for each read, so daemon.json cannot contain it."""
     forged = SNAPSHOT.read_text().replace('{"live-restore"', '\nbatten-guess host\nuid 7\n{"live-restore"')
-    assert parse("recorded", forged, BOUNDARY).facts["uid"] == "0"
+    assert recorded(forged).facts["uid"] == "0"
     assert command("batten-1", {}) != command("batten-2", {})
 
 
@@ -164,7 +160,7 @@ def test_controls_have_readable_ids_and_titles() -> None:
 
 
 def test_limits_are_read_from_cgroup_version_2_too() -> None:
-    live = snapshot()
+    live = recorded()
     version2 = {"memory.max": "33554432", "memory.swap.max": "0", "cpu.max": "50000 100000", "pids.max": "20"}
     processes = {key: dataclasses.replace(found, cgroup=version2) for key, found in live.processes.items()}
     live = dataclasses.replace(live, processes=processes)
@@ -180,7 +176,7 @@ def test_limits_are_read_from_cgroup_version_2_too() -> None:
 def test_systemd_keeps_a_quota_in_whole_percents(quota: str, status: str) -> None:
     """Seen on a virtual machine: 0.125 processors are 12500 of 100000, and 13000 after `systemctl daemon-reload`."""
     web = dataclasses.replace(PLAN.services["web"], cpus=0.125)
-    live = snapshot()
+    live = recorded()
     processes = {key: dataclasses.replace(found, cgroup={"cpu.max": quota}) for key, found in live.processes.items()}
     case = Case(catalogue()["limits.cpus-cgroup"], "recorded", "small", "web")
     plans = {"small": dataclasses.replace(PLAN, services={"web": web})}
@@ -196,7 +192,7 @@ def test_systemd_keeps_a_quota_in_whole_percents(quota: str, status: str) -> Non
     ],
 )
 def test_a_stricter_kernel_setting_holds(name: str, value: str, status: str) -> None:
-    live = snapshot()
+    live = recorded()
     live = dataclasses.replace(live, machine={**live.machine, "container": "none"}, sysctls={name: value})
     case = Case(catalogue()["host.sysctl-kernel"], "recorded")
     assert judge(case, {"small": PLAN}, live, {"host_sysctls": {name: 1}}).status == status

@@ -6,9 +6,8 @@ import dataclasses
 import json
 
 from batten.verify.hosts import HostReport, Usage, describe
-from batten.verify.live import parse
 from batten.verify.model import LiveHost
-from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.record import recorded
 from tests.verify.stack import MIB, PLAN
 
 DIGEST = "sha256:" + "ab" * 32
@@ -16,15 +15,8 @@ HISTORY = {"at": "2026-11-22T10:00:00Z", "drift": 1, "rows": [{"scope": "service
 REPORT = {"at": "2026-11-23T10:00:00Z", "drift": [HISTORY["rows"]], "errors": []}
 
 
-def snapshot(**sections: str) -> LiveHost:
-    """The recorded host, with more sections."""
-    more = "".join(f"\n{BOUNDARY} {name}\n{body}\n" for name, body in sections.items())
-    text = SNAPSHOT.read_text().replace(f"\n{BOUNDARY} end", f"{more}\n{BOUNDARY} end")
-    return parse("recorded", text, BOUNDARY)
-
-
 def with_memory(**files: str) -> LiveHost:
-    live = snapshot()
+    live = recorded()
     names = {name.replace("_", ".", 1): value for name, value in files.items()}
     processes = {
         identity: dataclasses.replace(process, cgroup=dict(process.cgroup) | names)
@@ -49,9 +41,9 @@ def test_a_service_that_does_not_run_uses_nothing_known() -> None:
 
 
 def test_versions_images_and_ends() -> None:
-    identity = str(snapshot().inspects[0]["Image"])
+    identity = str(recorded().inspects[0]["Image"])
     images = json.dumps([{"Id": identity, "RepoDigests": [f"shell@{DIGEST}"]}])
-    found = describe("recorded", {"small": PLAN}, snapshot(images=images))
+    found = describe("recorded", {"small": PLAN}, recorded(images=images))
     assert found.versions["engine"] == "26.1.5+dfsg1"
     assert [(one.reference, one.digest, one.services) for one in found.images] == [
         ("shell:1", DIGEST, ("small/migrate", "small/store", "small/ui", "small/web"))
@@ -63,16 +55,16 @@ def test_versions_images_and_ends() -> None:
 
 
 def test_drift_is_the_last_report_and_the_history() -> None:
-    assert describe("recorded", {"small": PLAN}, snapshot()).drift is None
+    assert describe("recorded", {"small": PLAN}, recorded()).drift is None
     lines = "\n".join([json.dumps(REPORT), json.dumps(HISTORY), "[1, 2]"])
-    drift = describe("recorded", {"small": PLAN}, snapshot(drift=lines)).drift
+    drift = describe("recorded", {"small": PLAN}, recorded(drift=lines)).drift
     assert drift == {"at": REPORT["at"], "count": 1, "history": [HISTORY, {}]}
     # A look that was never finished: there is a history all the same.
-    drift = describe("recorded", {"small": PLAN}, snapshot(drift="\n" + json.dumps(HISTORY))).drift
+    drift = describe("recorded", {"small": PLAN}, recorded(drift="\n" + json.dumps(HISTORY))).drift
     assert drift == {"at": None, "count": None, "history": [HISTORY]}
 
 
 def test_json_and_back_is_the_same() -> None:
     lines = "\n".join([json.dumps(REPORT), json.dumps(HISTORY)])
-    found = describe("recorded", {"small": PLAN}, snapshot(drift=lines))
+    found = describe("recorded", {"small": PLAN}, recorded(drift=lines))
     assert HostReport.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found

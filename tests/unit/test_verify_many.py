@@ -21,19 +21,14 @@ from batten import verify
 from batten.errors import BattenError
 from batten.verify import expectations, probe, scan
 from batten.verify.catalogue import cases
-from batten.verify.live import PROBE, parse
-from batten.verify.model import LiveHost
+from batten.verify.live import PROBE
 from batten.verify.session import Session, Target
 from batten.verify.waivers import Waiver
-from tests.verify.record import BOUNDARY, SNAPSHOT
+from tests.verify.record import SNAPSHOT, recorded
 from tests.verify.stack import PLAN, VARIABLES
 
 TEXT = SNAPSHOT.read_text()
 HOSTS = [f"web{number}" for number in range(1, 6)]
-
-
-def snapshot() -> LiveHost:
-    return parse("recorded", TEXT, BOUNDARY)
 
 
 def session(runs: dict[str, Callable[[str], Any]], monkeypatch: pytest.MonkeyPatch, *waived: Waiver) -> Session:
@@ -125,14 +120,14 @@ def words(said: dict[int, str], otherwise: str = "silent") -> scan.Vantage:
 
 
 def test_the_first_vantage_that_reaches_a_host_is_asked() -> None:
-    live = dataclasses.replace(snapshot(), addresses=("198.51.100.7",))
+    live = dataclasses.replace(recorded(), addresses=("198.51.100.7",))
     seen = scan.outside(live, [PLAN], [words({}), words({22: "open"}, "refused"), words({22: "open", 80: "open"})])
     assert {port for port, word in seen["198.51.100.7"].items() if word == "open"} == {22}
     assert scan.outside(live, [PLAN], [words({}, "unreachable")]) == {}
 
 
 def test_planned_and_listening_ports_are_tried_and_the_number_is_bounded() -> None:
-    live = snapshot()
+    live = recorded()
     assert {80, 8443, 5432, 2375} <= set(scan.wanted(live, [PLAN]))
     many = [dataclasses.replace(live.listeners[0], protocol="tcp", port=port) for port in range(10000, 11000)]
     assert len(scan.wanted(dataclasses.replace(live, listeners=tuple(many)), [PLAN])) == scan.MOST_PORTS

@@ -16,26 +16,19 @@ import pytest
 
 from batten.plan.model import Port, StackPlan
 from batten.verify.catalogue import Case, cases, catalogue, judge
-from batten.verify.live import parse
 from batten.verify.model import FileStat, Listener, LiveHost, Verdict
-from tests.verify.record import BOUNDARY, MACHINE, SNAPSHOT
+from tests.verify.record import MACHINE, SNAPSHOT, recorded
 from tests.verify.stack import PLAN, VARIABLES
 
 Mutation = Callable[[LiveHost], LiveHost]
-TEXT, MACHINE_TEXT = SNAPSHOT.read_text(), MACHINE.read_text()
-
-
-NOW = int(parse("recorded", TEXT, BOUNDARY).facts["now"])
+MACHINE_TEXT = MACHINE.read_text()
+NOW = int(recorded().facts["now"])
 DAY = 86400
-
-
-def snapshot() -> LiveHost:
-    return parse("recorded", TEXT, BOUNDARY)
 
 
 def machine(_: LiveHost | None = None) -> LiveHost:
     """The recorded virtual machine, also as what takes the container's place."""
-    return parse("recorded", MACHINE_TEXT, BOUNDARY)
+    return recorded(MACHINE_TEXT)
 
 
 def later(seconds: int) -> Mutation:
@@ -695,20 +688,20 @@ def failing(
     return {case.entry.id: verdict.evidence for case, verdict in found if verdict.status == "fail"}
 
 
-@pytest.mark.parametrize("recorded", [snapshot, machine], ids=["container", "machine"])
-def test_the_recorded_hosts_hold_every_control(recorded: Callable[[], LiveHost]) -> None:
-    assert failing(recorded()) == {}
+@pytest.mark.parametrize("host", [recorded, machine], ids=["container", "machine"])
+def test_the_recorded_hosts_hold_every_control(host: Callable[[], LiveHost]) -> None:
+    assert failing(host()) == {}
 
 
-CASES = [(name, snapshot, mutation) for name, mutation in [*VERSION_1, *MUTATIONS]]
+CASES = [(name, recorded, mutation) for name, mutation in [*VERSION_1, *MUTATIONS]]
 CASES += [(name, machine, mutation) for name, mutation in MUTATIONS]
 
 
 @pytest.mark.parametrize(
-    ("control", "recorded", "mutation"), CASES, ids=[f"{n}-{c}-{r.__name__}" for n, (c, r, _) in enumerate(CASES)]
+    ("control", "host", "mutation"), CASES, ids=[f"{n}-{c}-{r.__name__}" for n, (c, r, _) in enumerate(CASES)]
 )
-def test_a_control_notices(control: str, recorded: Callable[[], LiveHost], mutation: Mutation) -> None:
-    assert control in failing(mutation(recorded()), PLANNED.get(control), control, **TOLD.get(control, {}))
+def test_a_control_notices(control: str, host: Callable[[], LiveHost], mutation: Mutation) -> None:
+    assert control in failing(mutation(host()), PLANNED.get(control), control, **TOLD.get(control, {}))
 
 
 def test_every_control_has_a_mutation() -> None:
@@ -717,8 +710,8 @@ def test_every_control_has_a_mutation() -> None:
 
 def test_only_what_the_plan_cannot_judge_here_is_not_applicable() -> None:
     """A control that says "not applicable" of everything would look like one that holds."""
-    silent = {case.entry.id for case, verdict in verdicts(snapshot()) if verdict.status == "not_applicable"}
-    spoken = {case.entry.id for case, verdict in verdicts(snapshot()) if verdict.status == "pass"}
+    silent = {case.entry.id for case, verdict in verdicts(recorded()) if verdict.status == "not_applicable"}
+    spoken = {case.entry.id for case, verdict in verdicts(recorded()) if verdict.status == "pass"}
     assert silent - spoken == {control for control, _ in ELSEWHERE}
 
 
@@ -746,7 +739,7 @@ ELSEWHERE: list[tuple[str, Mutation]] = [
 
 @pytest.mark.parametrize(("control", "mutation"), ELSEWHERE, ids=[control for control, _ in ELSEWHERE])
 def test_a_control_holds_where_it_applies(control: str, mutation: Mutation) -> None:
-    found = verdicts(mutation(snapshot()), PLANNED.get(control), control, **TOLD.get(control, {}))
+    found = verdicts(mutation(recorded()), PLANNED.get(control), control, **TOLD.get(control, {}))
     said = {verdict.status for _, verdict in found}
     assert "pass" in said
     assert "fail" not in said
@@ -756,13 +749,13 @@ def test_a_network_that_only_publishes_ports_has_no_way_out() -> None:
     closed = {"small": dataclasses.replace(PLAN, closed=("edge",))}
     off = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     for options, wanted in ((None, "fail"), ({}, "fail"), (off, "pass")):
-        live = network("small_edge", Options=options)(snapshot())
+        live = network("small_edge", Options=options)(recorded())
         (verdict,) = [found for case, found in verdicts(live, closed) if case.entry.id == "networks.internal"]
         assert verdict.status == wanted, options
 
 
 def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:
-    live = listening(Listener("tcp", "10.0.0.1", 8080, ("dockerd",)))(snapshot())
+    live = listening(Listener("tcp", "10.0.0.1", 8080, ("dockerd",)))(recorded())
     foreign = {"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "8080"}]}
     assert "ports.listeners" not in failing(dataclasses.replace(live, published=(*live.published, foreign)))
     assert "ports.listeners" in failing(live)
@@ -781,7 +774,7 @@ def test_what_the_inventory_turns_off_does_not_apply() -> None:
 def test_a_neighbours_container_is_none_of_ours_unless_the_firewall_should_close_it() -> None:
     """Without a firewall of batten's, what others publish is theirs."""
     foreign = {"5432/tcp": [{"HostIp": "198.51.100.7", "HostPort": "5432"}]}
-    live = outside(p22="open", p5432="open")(snapshot())
+    live = outside(p22="open", p5432="open")(recorded())
     live = dataclasses.replace(live, published=(*live.published, foreign))
     assert "ports.outside" in failing(live)
     assert "ports.outside" not in failing(live, host_firewall=False)
@@ -790,10 +783,11 @@ def test_a_neighbours_container_is_none_of_ours_unless_the_firewall_should_close
 def test_the_runtime_on_its_way_into_a_container_is_not_judged() -> None:
     """A health check's first moment: runc is in the control group already, its privileges are not dropped yet."""
     unconfined = "process Name=runc:[2:INIT];Uid=0 0 0 0;CapEff=3fffffffff;CapBnd=3fffffffff;NoNewPrivs=0;Seccomp=0;\n"
-    place = TEXT.index("\nprocess Name=") + 1
+    text = SNAPSHOT.read_text()
+    place = text.index("\nprocess Name=") + 1
 
     def with_process(line: str) -> LiveHost:
-        return parse("recorded", TEXT[:place] + line + TEXT[place:], BOUNDARY)
+        return recorded(text[:place] + line + text[place:])
 
     assert failing(with_process(unconfined)) == {}
     assert "privileges.seccomp" in failing(with_process(unconfined.replace("runc:[2:INIT]", "sh")))

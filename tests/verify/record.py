@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from batten.verify.live import command, endpoints, sysctl_names
+from batten.verify.live import command, endpoints, parse, sysctl_names
+from batten.verify.model import LiveHost
 from tests.rig import hosts
 from tests.verify import stack
 
@@ -17,6 +18,13 @@ update --memory 32m --memory-swap 32m`` of what runs (module_utils/scopes.py say
 RULES = Path(__file__).with_name("firewall.nft")
 BOUNDARY = "batten-snapshot"
 NAME = "verify-record"
+
+
+def recorded(text: str = "", **sections: str) -> LiveHost:
+    """Return the recorded host, or what ``text`` says in its place, with more sections."""
+    more = "".join(f"\n{BOUNDARY} {name}\n{body}\n" for name, body in sections.items())
+    text = (text or SNAPSHOT.read_text()).replace(f"\n{BOUNDARY} end", f"{more}\n{BOUNDARY} end")
+    return parse("recorded", text, BOUNDARY)
 
 
 def main() -> None:
