@@ -5,13 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
 
 CERTIFICATE = Path(__file__).parents[2] / "inventories" / "digitalocean" / "ca-certificate.crt"
 """A file as DigitalOcean gives it for ``digitalocean_postgres_ca``."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Ansible writes it: ``!unsafe`` is plain text."""
+
+
+_Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
+
+
+def role_yaml(path: Path) -> Any:
+    """Return what a file of a role holds; None if there is none."""
+    return yaml.load(path.read_text(), Loader=_Loader) if path.exists() else None
+
 
 init_plugin_loader()
 # How long an example takes says how busy the machine is, and nothing of the code.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.batten.core.plugins.module_utils import engine, engine_host
 from ansible_collections.batten.core.plugins.module_utils.engine_host import JOURNAL, UNIT, Observed
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from tests.unit.conftest import role_yaml
 
 OPTIONS = engine.Options(source="distro", daemon=({"name": "live-restore", "value": True},))
 PACKAGES = ("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables", "openssl")
@@ -217,16 +217,8 @@ def test_a_signing_key_is_fetched_over_https_only() -> None:
         engine_host.fetch_key("http://mirror.example.net/gpg", "00")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Ansible writes it: ``!unsafe`` is plain text."""
-
-
-_Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
-
-
 def test_the_roles_defaults_merge_into_a_file_with_no_user_and_no_nproc() -> None:
-    path = Path(__file__).parents[2] / "roles/docker/defaults/main.yml"
-    defaults = yaml.load(path.read_text(), Loader=_Loader)
+    defaults = role_yaml(Path(__file__).parents[2] / "roles/docker/defaults/main.yml")
     plan = engine.compare(replace(OPTIONS, daemon=tuple(defaults["docker_daemon_default"])), READY)
     assert plan.merged.file["log-opts"]["tag"] == "{{.Name}}"
     assert set(plan.merged.file["default-ulimits"]) == {"core", "nofile"}

@@ -23,7 +23,7 @@ Plan = Callable[..., dict[str, list[str]]]
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Return what a dry run on a host with ``running`` stacks would rotate, by stack."""
 
     def of(stack: str, wanted: Wanted, *running: str) -> dict[str, list[str]]:
@@ -83,9 +83,7 @@ def test_the_login_to_an_infisical_elsewhere_says_how_it_is_changed(
     assert str(paths.access) in caught.value.fix
 
 
-def test_infisical_runs_again_before_the_stack_whose_values_it_keeps(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_infisical_runs_again_before_the_stack_whose_values_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     did: list[str] = []
 
     class Turn:

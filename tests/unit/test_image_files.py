@@ -99,7 +99,7 @@ def test_the_first_look_at_a_healthy_container_is_kept_until_it_is_gone(tmp_path
     assert image_files.known(paths) == {}
 
 
-def test_a_watched_directory_itself(tmp_path: Path) -> None:
+def test_a_watched_directory_itself() -> None:
     assert look(("/app", 2)) == [["deleted /app"]]
     assert look(("/srv", 0)) == [["changed /srv"]]  # a link, say: it is no directory and holds nothing
     assert look(("/srv", 1)) == []

@@ -504,7 +504,7 @@ def test_a_truncated_answer_is_no_answer() -> None:
         logged_in(url, timeout=0.5).secrets(PLACE)
 
 
-def test_one_connection_serves_many_requests_and_a_closed_one_loses_no_write(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_connection_serves_many_requests_and_a_closed_one_loses_no_write() -> None:
     closing = Say(200, {"secrets": []}, {"Connection": "close"})
     with serving(Script(rows(), closing, rows())) as (url, asked):
         client = logged_in(url)

@@ -45,11 +45,15 @@ def test_it_is_the_same_from_a_folder_from_ansibles_zip_and_from_itself(tmp_path
     assert built_by(program.PACKAGE, tmp_path / "host.pyz") == here
 
 
+def packed() -> set[str]:
+    """The names of the program's modules."""
+    names = zipfile.ZipFile(io.BytesIO(program.build())).namelist()
+    return {name.split("/")[1][:-3] for name in names if "/" in name} - {"__init__"}
+
+
 def test_ansible_sends_every_module_that_the_program_needs() -> None:
     """Ansible sends what it sees imported from the module; it must see as much as we put in."""
-    held = {
-        name.split("/")[1][:-3] for name in zipfile.ZipFile(io.BytesIO(program.build())).namelist() if "/" in name
-    } - {"__init__"}
+    held = packed()
     assert {"program", "boot", "credentials", "delivery", "mounts", "docker_api", "errors", "paths"} <= held
     for name in held:
         assert set(program.siblings((SOURCES / f"{name}.py").read_text())) <= held
@@ -106,12 +110,12 @@ def test_a_path_is_no_stack(installed: Path, stack: str) -> None:
     assert "is on this host" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["boot", "credentials", "mounts", "program", "survey", "observed", "drift", "drift_history"]
-)
-def test_every_module_imports_on_the_oldest_python(installed: Path, name: str) -> None:
-    code = f"import {program.PACKAGE}.{name}"
-    subprocess.run([OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, check=True, capture_output=True)
+def test_every_module_imports_on_the_oldest_python(installed: Path) -> None:
+    code = "".join(f"import {program.PACKAGE}.{name}\n" for name in sorted(packed()))
+    done = subprocess.run(
+        [OLDEST, "-c", code], env={"PYTHONPATH": str(installed)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_starting_loads_no_module_that_another_verb_needs(installed: Path) -> None:

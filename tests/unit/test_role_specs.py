@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.conftest import role_yaml
+
 ROOT = Path(__file__).parents[2]
 ROLES = sorted(path.parent.parent for path in ROOT.glob("roles/*/tasks/main.yml"))
 MODULES = sorted(path for path in ROOT.glob("plugins/modules/*.py") if path.name != "__init__.py")
@@ -19,20 +21,9 @@ PREFIX = {role.name: role.name for role in ROLES} | {"stack": "stack|digitalocea
 OPTION_KEYS = ("type", "elements", "default", "choices", "required")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Ansible writes it: ``!unsafe`` is plain text."""
-
-
-_Loader.add_constructor("!unsafe", lambda _loader, node: str(node.value))
-
-
-def load(path: Path) -> Any:
-    return yaml.load(path.read_text(), Loader=_Loader) if path.exists() else None
-
-
 def specs(role: Path) -> dict[str, Any]:
     """Every option of every entry point of ``role``."""
-    points = load(role / "meta/argument_specs.yml")["argument_specs"]
+    points = role_yaml(role / "meta/argument_specs.yml")["argument_specs"]
     return {name: option for point in points.values() for name, option in point.get("options", {}).items()}
 
 
@@ -47,14 +38,14 @@ def test_there_are_roles_and_modules_to_check() -> None:
 
 @pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
 def test_every_entry_point_has_a_spec(role: Path) -> None:
-    points = load(role / "meta/argument_specs.yml")["argument_specs"]
+    points = role_yaml(role / "meta/argument_specs.yml")["argument_specs"]
     assert "main" in points
     assert all(point.get("short_description") for point in points.values())
 
 
 @pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
 def test_defaults_are_those_of_the_spec(role: Path) -> None:
-    defaults = load(role / "defaults/main.yml") or {}
+    defaults = role_yaml(role / "defaults/main.yml") or {}
     declared = {name: option["default"] for name, option in specs(role).items() if "default" in option}
     assert defaults == declared
     without = [name for name, option in specs(role).items() if "default" not in option]

@@ -51,7 +51,7 @@ def test_the_state_of_a_unit_in_words(shown: dict[str, str], told: str) -> None:
 
 
 def test_what_systemctl_refuses_is_told_with_the_journal_of_its_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callable[[str, str], None]
+    tmp_path: Path, fake_program: Callable[[str, str], None]
 ) -> None:
     fake_program("systemctl", "#!/bin/sh\necho 'Job failed.' >&2\nexit 1\n")
     journal = tmp_path / "bin/journalctl"
