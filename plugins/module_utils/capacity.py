@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import grp
 import ipaddress
 import os
@@ -105,13 +104,9 @@ def cpus(root: str = "/") -> float:
 def nofile_hard(root: str = "/") -> int:
     """Return the highest open-files limit that a container can be granted.
 
-    With CAP_SYS_RESOURCE the runtime may raise it up to ``fs.nr_open``; without, a hard limit only falls, so the
-    engine's own is the ceiling (setrlimit(2)).
+    That is the hard limit of who starts containers, or ``fs.nr_open`` where it may raise it (setrlimit(2)).
     """
-    if has_sys_resource(root):
-        return int(_read(root, "proc/sys/fs/nr_open").strip() or 1048576)
-    limits = [_nofile(root, process) for process in (*_processes(root, ("dockerd", "containerd")), "self")]
-    return min([limit for limit in limits if limit] or [1024])
+    return min(_nofile(root, process) for process in _starters(root))
 
 
 def pids_max(root: str = "/") -> int:
@@ -132,15 +127,8 @@ def disk(root: str = "/", data: Iterable[str] = ()) -> dict[str, int]:
 
 
 def oom_score_adj_min(root: str = "/") -> int:
-    """Return the lowest value the engine may set: -1000 with CAP_SYS_RESOURCE, else it cannot go down (proc(5))."""
-    if has_sys_resource(root):
-        return -1000
-    return max(0, int(_read(root, "proc/self/oom_score_adj").strip() or 0))
-
-
-def has_sys_resource(root: str = "/") -> bool:
-    match = re.search(r"^CapBnd:\s+([0-9a-f]+)", _read(root, "proc/self/status"), re.MULTILINE)
-    return bool(match and int(match.group(1), 16) >> CAP_SYS_RESOURCE & 1)
+    """Return the lowest value that a container can be given: -1000 where who starts it may lower its own, else that."""
+    return max(_oom_score_adj(root, process) for process in _starters(root))
 
 
 def addresses(root: str = "/") -> list[str]:
@@ -205,18 +193,33 @@ def _used(docker: Docker, identifier: str) -> int:
     return max(int(memory.get("usage") or 0) - int(cache), 0)
 
 
-def _processes(root: str, names: tuple[str, ...]) -> list[str]:
-    found = []
-    for path in glob.glob(str(_at(root, "proc/[0-9]*/comm"))):
-        process = Path(path).parent.name
-        if _read(root, f"proc/{process}/comm").strip() in names:
-            found.append(process)
-    return found
+def _starters(root: str) -> list[str]:
+    """Return the processes that runc has its limits and capabilities from: containerd, of which there may be others in
+    containers; dockerd, which starts a containerd of its own; this one, where there is no engine yet."""
+    names: dict[str, list[str]] = {}
+    for path in _at(root, "proc").glob("[0-9]*/comm"):
+        names.setdefault(_read(root, f"proc/{path.parent.name}/comm").strip(), []).append(path.parent.name)
+    return names.get("containerd") or names.get("dockerd") or ["self"]
 
 
 def _nofile(root: str, process: str) -> int:
-    match = re.search(r"^Max open files\s+\S+\s+(\d+)", _read(root, f"proc/{process}/limits"), re.MULTILINE)
-    return int(match.group(1)) if match else 0
+    most = int(_read(root, "proc/sys/fs/nr_open").strip() or 1048576)
+    hard = re.search(r"^Max open files\s+\S+\s+(\d+|unlimited)", _read(root, f"proc/{process}/limits"), re.MULTILINE)
+    if _has_sys_resource(root, process) or (hard and hard[1] == "unlimited"):
+        return most
+    return min(int(hard[1]), most) if hard else 1024
+
+
+def _oom_score_adj(root: str, process: str) -> int:
+    if _has_sys_resource(root, process):
+        return -1000
+    return max(0, int(_read(root, f"proc/{process}/oom_score_adj").strip() or 0))
+
+
+def _has_sys_resource(root: str, process: str) -> bool:
+    """Whether a process may raise its hard limits (setrlimit(2)) and lower its score (proc_pid_oom_score_adj(5))."""
+    found = re.search(r"^CapEff:\s+([0-9a-f]+)", _read(root, f"proc/{process}/status"), re.MULTILINE)
+    return bool(found and int(found[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def _at(root: str, path: str) -> Path:

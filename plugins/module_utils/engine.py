@@ -357,7 +357,7 @@ def act(options: Options, plan: Plan, seen: Observed) -> Observed:
         engine_host.apply_packages(plan.packages, plan.family)
     else:
         engine_host.apply_packages(plan.packages, plan.family)
-        _configure(options, plan, engine_host.command_line(engine_host.units("docker.service")[0]))
+        _configure(options, plan, engine_host.command_line(engine_host.unit()))
     after = engine_host.observe()
     if options.state == "present":
         check_engine(after.engine_version, options.source)
@@ -378,7 +378,7 @@ def remember(options: Options, plan: Plan, after: Observed) -> list[str]:
     kept = {
         "daemon": nest(plan.merged.ours),
         "drop_ins": plan.drop_ins,
-        "command": engine_host.running_command(engine_host.units("docker.service")[0]),
+        "command": engine_host.running_command(engine_host.unit()),
         "version": options.version,
         "held": sorted(name for name in names if name in after.installed and after.installed[name].held),
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import atomic, command, host_live, systemd
+from . import atomic, capacity, command, host_live, systemd
 from .docker_api import SOCKET, Docker, DockerError
 from .engine_packages import (
     APT,
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 DAEMON = Path("/etc/docker/daemon.json")
 JOURNAL = Path("/etc/systemd/journald.conf.d/batten.conf")
 UNIT = Path("/etc/systemd/system/docker.service.d/batten.conf")
-
-CAP_SYS_RESOURCE = 24  # linux/capability.h; with it a process may raise its hard limits, see setrlimit(2)
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
     # Without a version in the path, so that an engine too old for ours is told apart from none.
     listed = Docker().call("GET", "/containers/json", {"all": 1}, version="") if info else []
     version = (info or {}).get("ServerVersion", "")
-    docker, containerd = units("docker.service", "containerd.service")
+    docker = unit()
     compose = command.run(["docker", "compose", "version", "--short"]) if shutil.which("docker") else None
     key_path = next((path for path in (APT_KEY, RPM_KEY_FILE) if Path(path).is_file()), "")
     return Observed(
@@ -101,7 +99,7 @@ def observe(systemd_root: Path = Path("/run/systemd/system")) -> Observed:
         stored=len(listed) if info else len(list(Path("/var/lib/docker/containers").glob("*"))),
         engine_version=version,
         compose_version=compose.stdout.strip() if compose and compose.returncode == 0 else "",
-        nofile_limit=nofile_limit(containerd.get("MainPID", "0"), docker.get("MainPID", "0"), str(os.getpid())),
+        nofile_limit=capacity.nofile_hard(),
         members=tuple(host_live.group("docker") or ()),
         texts={str(path): path.read_text(encoding="utf-8") for path in (JOURNAL, UNIT) if path.is_file()},
     )
@@ -124,9 +122,10 @@ def read_daemon(path: Path) -> dict[str, Any]:
     return document
 
 
-def units(*names: str) -> list[dict[str, str]]:
-    """Return ``systemctl show`` of each unit; an unknown unit has empty values and MainPID 0."""
-    return systemd.show(names, f"ExecStart,EnvironmentFiles,Environment,MainPID,{systemd.STATE}")
+def unit() -> dict[str, str]:
+    """Return ``systemctl show`` of docker.service; one that is not there has empty values and MainPID 0."""
+    properties = f"ExecStart,EnvironmentFiles,Environment,MainPID,{systemd.STATE}"
+    return systemd.show(["docker.service"], properties)[0]
 
 
 def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:
@@ -155,37 +154,12 @@ def command_line(unit: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def running_command(unit: Mapping[str, str]) -> list[str]:
-    """Return the command line of the process of a unit, as :func:`units` shows it; empty when it does not run."""
+    """Return the command line of the process of a unit, as :func:`unit` shows it; empty when it does not run."""
     try:
         words = Path(f"/proc/{unit.get('MainPID', '0')}/cmdline").read_bytes()
     except OSError:
         return []
     return words.decode(errors="replace").rstrip("\0").split("\0") if words else []
-
-
-def nofile_limit(*pids: str) -> int:
-    """Return the highest open-files limit that the first living process of ``pids`` can give a container.
-
-    That is its hard limit, or ``fs.nr_open`` for a process that may raise it. runc is a child of containerd.
-    """
-    for pid in pids:
-        try:
-            limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
-            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        return open_files(limits, status, int(Path("/proc/sys/fs/nr_open").read_text(encoding="ascii")))
-    raise BattenError("no process to read limits of", "/proc", "mount /proc")
-
-
-def open_files(limits: str, status: str, nr_open: int) -> int:
-    """Return the limit from the texts of ``/proc/PID/limits`` and ``/proc/PID/status``; see :func:`nofile_limit`."""
-    hard = re.search(r"^Max open files\s+\S+\s+(\S+)", limits, re.MULTILINE)
-    capabilities = re.search(r"^CapEff:\s+([0-9a-fA-F]+)", status, re.MULTILINE)
-    may_raise = bool(capabilities and int(capabilities.group(1), 16) >> CAP_SYS_RESOURCE & 1)
-    if may_raise or not hard or hard.group(1) == "unlimited":
-        return nr_open
-    return min(int(hard.group(1)), nr_open)
 
 
 def installed() -> dict[str, Package]:

@@ -53,7 +53,7 @@ def of_engine(root: str = "/", info: Mapping[str, Any] | None = None) -> list[Di
     if not kept:
         return []
     asked = engine_host.engine_info() if info is None else info
-    unit = engine_host.units(_ENGINE)[0]
+    unit = engine_host.unit()
     daemon = engine_host.read_daemon(host_live.at(str(engine_host.DAEMON), root))
     command = engine_host.running_command(unit)
     return [

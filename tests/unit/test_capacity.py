@@ -13,7 +13,7 @@ from ansible_collections.batten.core.plugins.module_utils.docker_api import Dock
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     put(tmp_path, "proc/meminfo", "MemTotal:       4010000 kB\nMemFree: 1 kB\n")
-    put(tmp_path, "proc/self/status", "Name:\tx\nCapBnd:\t000001fffeffffff\n")
+    put(tmp_path, "proc/self/status", "Name:\tx\nCapEff:\t000001fffeffffff\n")
     put(tmp_path, "proc/self/limits", "Max open files            1024                 20000                files\n")
     put(tmp_path, "proc/sys/fs/nr_open", "1048576\n")
     return tmp_path
@@ -46,16 +46,44 @@ def test_a_quota_of_half_a_processor(host: Path) -> None:
     assert capacity.cpus(str(host)) == 0.5
 
 
-def test_without_the_capability_the_engines_own_limit_is_the_ceiling(host: Path) -> None:
+def process(root: Path, number: int, name: str, hard: str, capabilities: str) -> None:
+    put(root, f"proc/{number}/comm", f"{name}\n")
+    put(root, f"proc/{number}/status", f"Name:\t{name}\nCapEff:\t{capabilities}\nCapBnd:\t000001ffffffffff\n")
+    put(root, f"proc/{number}/limits", f"Max open files            1024                 {hard}                files\n")
+    put(root, f"proc/{number}/oom_score_adj", "7\n")
+
+
+def test_without_an_engine_what_this_process_may_is_taken(host: Path) -> None:
     assert capacity.nofile_hard(str(host)) == 20000
     assert capacity.oom_score_adj_min(str(host)) == 0
-    put(host, "proc/9/comm", "dockerd\n")
-    put(host, "proc/9/limits", "Max open files            1024                 512                files\n")
-    assert capacity.nofile_hard(str(host)) == 512
+
+
+def test_who_starts_containers_counts_and_nobody_else(host: Path) -> None:
+    """Neither the limits of dockerd nor those of a login; of several containerds one is in a container."""
+    process(host, 8, "dockerd", "512", "000001fffeffffff")
+    assert (capacity.nofile_hard(str(host)), capacity.oom_score_adj_min(str(host))) == (512, 7)
+    process(host, 9, "containerd", "30000", "000001fffeffffff")
+    assert (capacity.nofile_hard(str(host)), capacity.oom_score_adj_min(str(host))) == (30000, 7)
+    process(host, 10, "containerd", "1024", "000001ffffffffff")
+    assert (capacity.nofile_hard(str(host)), capacity.oom_score_adj_min(str(host))) == (30000, 7)
+
+
+@pytest.mark.parametrize(
+    ("hard", "capabilities", "limit"),
+    [
+        ("20000", "000001fffeffffff", 20000),  # without CAP_SYS_RESOURCE
+        ("20000", "000001ffffffffff", 1048576),  # with it
+        ("unlimited", "0", 1048576),
+        ("1073741816", "0", 1048576),
+    ],
+)
+def test_open_files(host: Path, hard: str, capabilities: str, limit: int) -> None:
+    process(host, 9, "containerd", hard, capabilities)
+    assert capacity.nofile_hard(str(host)) == limit
 
 
 def test_with_the_capability_only_the_kernel_limits(host: Path) -> None:
-    put(host, "proc/self/status", "CapBnd:\t000001ffffffffff\n")
+    put(host, "proc/self/status", "CapEff:\t000001ffffffffff\n")
     assert capacity.nofile_hard(str(host)) == 1048576
     assert capacity.oom_score_adj_min(str(host)) == -1000
 

@@ -170,23 +170,6 @@ def test_open_files_of_the_defaults_are_lowered_to_what_the_host_grants() -> Non
     assert plan.merged.file["default-ulimits"]["nofile"]["Hard"] == 20000
 
 
-LIMITS = "Limit            Soft Limit   Hard Limit   Units\nMax open files   1024         {}           files\n"
-
-
-@pytest.mark.parametrize(
-    ("hard", "capabilities", "limit"),
-    [
-        ("20000", "000001fffeffffff", 20000),  # without CAP_SYS_RESOURCE
-        ("20000", "000001ffffffffff", 1048576),  # with it
-        ("unlimited", "0", 1048576),
-        ("1073741816", "0", 1048576),
-    ],
-)
-def test_open_files(hard: str, capabilities: str, limit: int) -> None:
-    status = f"Name:\tcontainerd\nCapEff:\t{capabilities}\n"
-    assert engine_host.open_files(LIMITS.format(hard), status, 1048576) == limit
-
-
 def test_command_line_with_an_environment_file(tmp_path: Path) -> None:
     file = tmp_path / "docker"
     file.write_text('# a comment\nDOCKER_OPTS="--label=a=b --debug" # more\n')
