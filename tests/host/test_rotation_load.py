@@ -53,3 +53,10 @@ def test_all_at_once_under_load(site: Site) -> None:
     assert {"app_password", "postgres_tls", "infisical_identity"} <= set(rotated["demo"]["rotated"])
     assert "redis_password" in rotated["infisical"]["rotated"]
     assert not site.up().changed
+
+
+def test_prometheus_reads_what_batten_measures(site: Site) -> None:
+    site.host.run("systemctl start batten-sync@demo")
+    ask = "docker exec demo-prometheus-1 wget -qO- 'http://127.0.0.1:9090/api/v1/query?query=batten_secrets_stale'"
+    found = site.host.run(f"for _ in $(seq 90); do {ask} | grep 'stack.:.demo' && exit; sleep 1; done")
+    assert '"job":"node-exporter"' in found.stdout

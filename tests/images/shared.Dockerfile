@@ -15,6 +15,7 @@ RUN groupadd -g 999 postgres && useradd -r -u 999 -g 999 -d /var/lib/postgresql 
  && apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
       postgresql-17 pgbouncer prometheus prometheus-postgres-exporter prometheus-pgbouncer-exporter \
+      prometheus-node-exporter \
       redis-server python3 python3-pip python3-psycopg2 python3-redis python3-cryptography \
       busybox curl libcap2-bin >/dev/null \
  # JIT alone needs LLVM, 130 MB; the server runs without it.

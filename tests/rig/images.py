@@ -59,6 +59,7 @@ IMAGES = (
     Image("prom/prometheus:v3.5.0", "prometheus"),
     Image("prometheuscommunity/postgres-exporter:v0.20.1", "postgres-exporter"),
     Image("prometheuscommunity/pgbouncer-exporter:v0.12.1", "pgbouncer-exporter"),
+    Image("prom/node-exporter:v1.9.1", "node-exporter"),
     Image("curlimages/curl:8.16.0", "curl"),
     Image(PYTHON, "python"),
     _server("grafana/grafana:13.2.0", "grafana"),
