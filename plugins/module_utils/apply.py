@@ -139,7 +139,7 @@ def predict(payload: Payload, options: Options, docker: Docker, paths: StackPath
     run = _run(payload, options, docker, paths)
     result = run.result
     program_differs = [str(PROGRAM)] if program.install(check=True) else []
-    files = [_file(payload, path) for path in (*release.differences(paths, payload), *program_differs)]
+    files = host_ours.other_contents(paths.stack, [*release.differences(paths, payload), *program_differs])
     secrets = credentials.deliver(paths, payload["secrets"], check=True, coming=options.given)
     made = [_secret(payload, change) for change in secrets.changes]
     if docker.answers() and compose_version():
@@ -182,7 +182,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
     secrets = credentials.deliver(paths, payload["secrets"], check=False)
     seen = run.look(model, secrets.digests, secrets.digests)
     _tell(result, seen)
-    files = [_file(payload, path) for path in written]
+    files = host_ours.other_contents(paths.stack, written)
     made = [_secret(payload, change) for change in secrets.changes]
     result.differences = [one.to_json() for one in (*files, *made, *seen.differences)]
 
@@ -317,10 +317,9 @@ def _actor(run: _Run, seen: survey.Survey, digests: Mapping[str, str]) -> Actor:
 
 def _put_off(payload: Payload, options: Options, paths: StackPaths) -> list[str]:
     """Return the services that are not made anew in this run."""
-    stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
     if options.defer_stateful is None:
-        return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
-    return stateful if options.defer_stateful else []
+        return survey.still_put_off(paths, payload)
+    return survey.stateful(payload) if options.defer_stateful else []
 
 
 def _remember(run: _Run) -> None:
@@ -410,10 +409,6 @@ def _kept_with_new_secrets(known: Mapping[str, str], digests: Mapping[str, str],
     return [name for name, digest in digests.items() if known.get(name, digest) != digest and name not in made]
 
 
-def _file(payload: Payload, path: str) -> Difference:
-    return Difference(payload["stack"], "file", path, "content", "the release's", "other or missing", "rewrite")
-
-
 def _secret(payload: Payload, change: str) -> Difference:
     name, _, what = str(change).partition(": ")
     return Difference(payload["stack"], "secret", name, "delivery", "delivered", what or "changed", "rewrite")
@@ -424,18 +419,9 @@ def _audit(run: _Run, outcome: str) -> None:
     result = run.result
     common = {"stack": run.payload["stack"], "release": result.release}
     did = {one["service"]: one["action"] for one in result.actions if one["action"] not in ("wait", "ensure", "dump")}
-    changes = [
-        {
-            **common,
-            "scope": one["scope"],
-            "service": one["name"],
-            "facet": one["facet"],
-            "before": one["actual"],
-            "after": one["desired"],
-            "action": one["action"] if one["scope"] != "service" else did.get(one["name"], one["action"]),
-            "result": "told" if one["action"] == "none" else outcome,
-        }
-        for one in result.differences
-    ]
+    changes = []
+    for one in result.differences:
+        action = one["action"] if one["scope"] != "service" else did.get(one["name"], one["action"])
+        changes.append({**audit.of(one, outcome), **common, "action": action})
     actions = [{**common, "result": outcome, **one} for one in result.actions]
     audit.append(run.paths.audit, [*changes, *actions])

@@ -11,6 +11,21 @@ from typing import Any
 from .lock import now
 
 
+def of(row: Mapping[str, Any], result: str) -> dict[str, Any]:
+    """Return the line of a difference (``row``, compare.Difference as JSON): what it was, what it is now, what was done
+    for it, and with which ``result``, which is another where it was only told."""
+    return {
+        "stack": row["stack"],
+        "scope": row["scope"],
+        "service": row["name"],
+        "facet": row["facet"],
+        "before": row["actual"],
+        "after": row["desired"],
+        "action": row["action"],
+        "result": "told" if row["action"] == "none" else result,
+    }
+
+
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append ``records``, each with the time and who ran, in one durable write."""
     who = os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())

@@ -44,6 +44,11 @@ class Difference:
         return row
 
 
+def shown_as(name: str, before: str, after: str) -> dict[str, str]:
+    """Return one part of a module's ``diff`` (ansible/plugins/callback, ``_get_diff``)."""
+    return {"before_header": name, "after_header": name, "before": before, "after": after}
+
+
 def compare(
     stack: str,
     desired: Mapping[str, Desired],

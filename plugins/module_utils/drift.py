@@ -174,7 +174,7 @@ def _stack(
         return
     with _Told(report, where):
         model = survey.with_digests(model_cache.merged(paths, payload), digests)
-        seen = survey.look(view, paths, payload, model, digests, _put_off(paths, payload))
+        seen = survey.look(view, paths, payload, model, digests, survey.still_put_off(paths, payload))
         _list(report, [*seen.differences, *seen.reported], seen.ignored)
         report.deferred += [{"stack": paths.stack, **one.to_json()} for one in seen.waits]
 
@@ -188,11 +188,6 @@ def planned(paths: StackPaths) -> dict[str, Any]:
         if good in (None, there):
             raise
         return release.read(paths, str(good))
-
-
-def _put_off(paths: StackPaths, payload: Mapping[str, Any]) -> list[str]:
-    stateful = [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
-    return [name for name in atomic.read_json(paths.put_off, []) if name in stateful]
 
 
 def _add(report: Report, differences: Sequence[Difference], rules: Sequence[policy.Rule]) -> None:

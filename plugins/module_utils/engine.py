@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import atomic, engine_host, systemd
+from .compare import shown_as
 from .engine_config import (
     Change,
     Merge,
@@ -436,12 +437,12 @@ def diff(plan: Plan, seen: Observed) -> list[dict[str, str]]:
     shown = []
     if plan.merged.file != seen.daemon:
         before = render(seen.daemon) if seen.daemon else ""
-        shown.append(_diff(str(DAEMON), before, render(plan.merged.file) if plan.merged.file else ""))
+        shown.append(shown_as(str(DAEMON), before, render(plan.merged.file) if plan.merged.file else ""))
     for path, text in sorted(plan.texts.items()):
-        shown.append(_diff(path, seen.texts.get(path, ""), text or ""))
+        shown.append(shown_as(path, seen.texts.get(path, ""), text or ""))
     for path, text in plan.packages.files:
-        shown.append(_diff(path, seen.repositories.get(path, ""), text))
-    shown += [_diff(path, seen.repositories[path], "") for path in plan.packages.delete]
+        shown.append(shown_as(path, seen.repositories.get(path, ""), text))
+    shown += [shown_as(path, seen.repositories[path], "") for path in plan.packages.delete]
     others = [
         one
         for one in plan.differences
@@ -452,9 +453,5 @@ def diff(plan: Plan, seen: Observed) -> list[dict[str, str]]:
             "".join(f"{one.name} {one.facet}: {value}\n" for one, value in rows)
             for rows in ([(one, one.actual) for one in others], [(one, one.desired) for one in others])
         )
-        shown.append(_diff("packages and docker.service", before, after))
+        shown.append(shown_as("packages and docker.service", before, after))
     return shown
-
-
-def _diff(name: str, before: str, after: str) -> dict[str, str]:
-    return {"before_header": name, "after_header": name, "before": before, "after": after}

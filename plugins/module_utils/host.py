@@ -23,7 +23,7 @@ from . import (
     lock,
     policy,
 )
-from .compare import Difference
+from .compare import Difference, shown_as
 from .errors import BattenError
 from .host_items import Item
 from .host_wanted import Options
@@ -69,7 +69,7 @@ def _run(options: Options, planned: Mapping[str, Sequence[Mapping[str, Any]]], c
         return outcome
     actor = host_act.Actor(wanted, live, facts.debian, root)
     armed = actor.run(gone, record, kept, options.firewall_confirm_seconds)
-    audit.append(HostPaths(root).audit, map(audited, found))
+    audit.append(HostPaths(root).audit, [audit.of(one.to_json(), "done") for one in found])
     if not armed:
         _see_it_kept(wanted, options.drift, root)
     return replace(outcome, armed=armed)
@@ -93,7 +93,7 @@ def again(root: str = "/") -> tuple[Difference, ...]:
         if found:
             kept = {key: value for key, value in record.items() if key not in ("items", "before")}
             host_act.Actor(wanted, live, host_facts.look(root).debian, root).run((), record, kept, 0)
-            audit.append(HostPaths(root).audit, map(audited, found))
+            audit.append(HostPaths(root).audit, [audit.of(one.to_json(), "done") for one in found])
             done = {(one.facet, one.name) for one in found}
             _see_it_kept([one for one in wanted if (one.facet, one.name) in done], record.get("drift", ()), root)
     return found
@@ -144,20 +144,6 @@ def not_kept(one: Difference) -> BattenError:
     )
 
 
-def audited(one: Difference) -> dict[str, Any]:
-    """Return a difference as a line of the audit file."""
-    return {
-        "stack": None,
-        "scope": one.scope,
-        "service": one.name,
-        "facet": one.facet,
-        "before": one.actual,
-        "after": one.desired,
-        "action": one.action,
-        "result": "told" if one.action == "none" else "done",
-    }
-
-
 def spared(
     wanted: Sequence[Item], live: host_items.Live, rules: Sequence[policy.Rule]
 ) -> tuple[host_items.Live, list[str]]:
@@ -205,13 +191,9 @@ def diff(wanted: Sequence[Item], live: host_items.Live, gone: Sequence[Item], ro
         if host_items.holds(item, actual):
             continue
         if item.kind == "file":
-            shown.append(_diff(item.name, actual or "", item.value))
+            shown.append(shown_as(item.name, actual or "", item.value))
         elif item.kind != "table":
             before += f"{item.name} ({item.facet}): {actual}\n"
             after += f"{item.name} ({item.facet}): {item.value}\n"
-    shown += [_diff(one.name, host_live.text(one.name, root) or "", "") for one in gone if one.kind == "file"]
-    return [*shown, _diff("host", before, after)] if before else shown
-
-
-def _diff(name: str, before: str, after: str) -> dict[str, str]:
-    return {"before_header": name, "after_header": name, "before": before, "after": after}
+    shown += [shown_as(one.name, host_live.text(one.name, root) or "", "") for one in gone if one.kind == "file"]
+    return [*shown, shown_as("host", before, after)] if before else shown

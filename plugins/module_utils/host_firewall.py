@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import BattenError
+from .quantities import EVERY_ADDRESS
 
 METADATA = ("169.254.169.254", "fd00:ec2::254")
 """Where clouds serve an instance's metadata (DigitalOcean, AWS, GCP, Azure; the second one AWS only)."""
@@ -56,7 +57,7 @@ def published(plans: Iterable[Mapping[str, Any]]) -> list[Port]:
         for service in (plan.get("services") or {}).values():
             for port in service.get("ports") or ():
                 address = port.get("address") or ""
-                if address in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+                if address in EVERY_ADDRESS:
                     found.add(("", str(port["protocol"]), int(port["published"])))
                 elif not ipaddress.ip_address(address).is_loopback:
                     found.add((str(ipaddress.ip_address(address)), str(port["protocol"]), int(port["published"])))

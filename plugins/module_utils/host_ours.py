@@ -94,10 +94,13 @@ def _files(paths: StackPaths, payload: Mapping[str, Any]) -> list[Difference]:
     wrong = release.differences(paths, payload)
     state = ((paths.plan, payload["plan"]), (paths.secrets_spec, payload["secrets"]), (paths.release, payload))
     wrong += [str(path) for path, value in state if atomic.read_json(path, None) != value]
-    return [
-        Difference(paths.stack, "file", path, "content", "the release's", "other or missing", "rewrite")
-        for path in wrong
-    ]
+    return other_contents(paths.stack, wrong)
+
+
+def other_contents(stack: str, files: Iterable[str]) -> list[Difference]:
+    """Return what is said of files that are not the release's."""
+    words = ("content", "the release's", "other or missing", "rewrite")
+    return [Difference(stack, "file", path, *words) for path in files]
 
 
 def _leftovers(

@@ -18,12 +18,12 @@ from .docker_api import Docker
 from .errors import BattenError
 from .observed import Observed
 from .paths import StackPaths
+from .quantities import EVERY_ADDRESS
 
 SPACE_TO_RUN = 256 * 2**20  # logs, layers of containers, the release itself
 SPACE_TO_PULL = 2 * 2**30  # the reference stack's larger images, unpacked
 # With and without the userland proxy (moby libnetwork/drivers/bridge, port_mapping_linux.go): who holds a port.
 _ENGINE = ("dockerd (", "docker-proxy (")
-_WILDCARDS = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def owned_addresses(desired: Mapping[str, Desired], owned: Iterable[str]) -> lis
     found = []
     for name, port in _ports(desired):
         text = _host(port)
-        if text in _WILDCARDS:
+        if text in EVERY_ADDRESS:
             continue
         address = ipaddress.ip_address(text)
         if not address.is_loopback and address not in mine:
@@ -168,7 +168,7 @@ def used_ports(
             starts = (protocol, int(number)) in claimed
             users.update({key: who for key, who in sockets.items() if not (starts and who.startswith(_ENGINE))})
         for (their_protocol, their_address, their_port), who in users.items():
-            overlap = address in _WILDCARDS or their_address in _WILDCARDS or address == their_address
+            overlap = address in EVERY_ADDRESS or their_address in EVERY_ADDRESS or address == their_address
             if overlap and (their_protocol, their_port) == (protocol, int(number)):
                 fix = f"stop {who}, or publish another port for {name}"
                 if who.startswith(_ENGINE):  # for no container that runs, or `published` would say whose

@@ -127,6 +127,16 @@ def compose(
     return Compose(payload["project"], base or paths.base, layers, there / "stack.env", profiles, variables)
 
 
+def stateful(payload: Payload) -> list[str]:
+    """Return the services with data."""
+    return [name for name, one in payload["plan"]["services"].items() if one.get("stateful")]
+
+
+def still_put_off(paths: StackPaths, payload: Payload) -> list[str]:
+    """Return the services with data that the last run was told not to make anew."""
+    return [name for name in atomic.read_json(paths.put_off, []) if name in stateful(payload)]
+
+
 def look(
     view: View,
     paths: StackPaths,
