@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic, compose
+from .compose_labels import PROJECT, SERVICE
 from .docker_api import Docker
 from .errors import BattenError
 from .lock import now
@@ -163,11 +164,11 @@ def _engine(docker: Docker, ours: set[str]) -> dict[str, Any]:
     by_project: dict[str, int] = {}
     for container in docker.list():
         labels = container.get("Labels") or {}
-        project = labels.get("com.docker.compose.project")
+        project = labels.get(PROJECT)
         if container.get("State") != "running":
             continue
         if project:
-            projects.setdefault(project, set()).add(labels.get("com.docker.compose.service", ""))
+            projects.setdefault(project, set()).add(labels.get(SERVICE, ""))
         if project not in ours:
             used = _used(docker, container["Id"])
             foreign += used

@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from .compare import PRESENCE, Difference
+from .compose_labels import ONE_OFF, PROJECT, SERVICE
 from .quantities import address
 
 MEMBERS = "members"
-_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-_ONE_OFF = "com.docker.compose.oneoff"
 
 Network = Mapping[str, Any]
 
@@ -18,7 +17,7 @@ Network = Mapping[str, Any]
 def ours(model: Mapping[str, Any], project: str, networks: Iterable[Network]) -> list[Network]:
     """Return those of the engine's ``networks`` that this stack made, or that stand where it would make one."""
     names = {name for name, _ in _planned(model)}
-    return [one for one in networks if _labels(one).get(_PROJECT) == project or one["Name"] in names]
+    return [one for one in networks if _labels(one).get(PROJECT) == project or one["Name"] in names]
 
 
 def foreign(network: Network, project: str, containers: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -84,17 +83,17 @@ def _stop(guests: Sequence[str]) -> str:
 
 
 def _is_service(container: Mapping[str, Any], project: str) -> bool:
-    return _labels(container["Config"]).get(_PROJECT) == project and bool(_service(container))
+    return _labels(container["Config"]).get(PROJECT) == project and bool(_service(container))
 
 
 def _lasts(container: Mapping[str, Any], project: str) -> bool:
-    return _is_service(container, project) and _labels(container["Config"]).get(_ONE_OFF, "False") != "True"
+    return _is_service(container, project) and _labels(container["Config"]).get(ONE_OFF, "False") != "True"
 
 
 def _difference(stack: str, name: str, facet: str, desired: Any, actual: Any, network: Network | None) -> Difference:
     if facet == MEMBERS:
         return Difference(stack, "network", name, facet, desired, actual, "update")
-    owner = _labels(network or {}).get(_PROJECT)
+    owner = _labels(network or {}).get(PROJECT)
     if facet == PRESENCE and network is not None and owner is not None and actual == f"of project {owner}":
         fix = f"rename one of the two, or say external: true in the base; it is in use by project {owner}"
         return Difference(stack, "network", name, facet, desired, actual, "none", reason=fix)
@@ -113,7 +112,7 @@ def _planned(model: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def _identity(network: Network, project: str, containers: Iterable[Mapping[str, Any]]) -> list[tuple[str, Any, Any]]:
     """Compose refuses a network of the right name without its labels, and the engine starts no container whose network
     was made anew under the same name."""
-    owner = _labels(network).get(_PROJECT)
+    owner = _labels(network).get(PROJECT)
     if owner != project:
         return [(PRESENCE, "Compose's own", f"of project {owner}" if owner else "made by hand")]
     for one in containers:
@@ -147,7 +146,7 @@ def _subnets(wanted: Mapping[str, Any], network: Network) -> tuple[list[str], li
 
 
 def _missed(name: str, project: str, containers: Iterable[Mapping[str, Any]]) -> bool:
-    return any(name in _ends(one) for one in containers if _labels(one["Config"]).get(_PROJECT) == project)
+    return any(name in _ends(one) for one in containers if _labels(one["Config"]).get(PROJECT) == project)
 
 
 def _is_on(container: Mapping[str, Any], network: Network) -> bool:
@@ -164,4 +163,4 @@ def _labels(thing: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _service(container: Mapping[str, Any]) -> str:
-    return _labels(container["Config"]).get(_SERVICE, "")
+    return _labels(container["Config"]).get(SERVICE, "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .compare import PRESENCE, Difference
+from .compose_labels import PROJECT
 from .observed import Observed
 
 
@@ -56,7 +57,7 @@ def _pairs(wanted: Mapping[str, Any], volume: Mapping[str, Any], project: str) -
         ("options", options, dict(volume.get("Options") or {})),
     ]
     there = volume.get("Labels") or {}
-    if there.get("com.docker.compose.project") == project:
+    if there.get(PROJECT) == project:
         labels = {str(name): str(value) for name, value in (wanted.get("labels") or {}).items()}
         pairs.append(("labels", labels, {name: there[name] for name in labels if name in there}))
     return pairs

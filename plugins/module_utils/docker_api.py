@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from .compose_labels import PROJECT
 from .errors import BattenError
 
 SOCKET = "/var/run/docker.sock"
@@ -116,7 +117,7 @@ class Docker:
 
     def list(self, project: str | None = None) -> Many:
         """Return summaries of all containers, also stopped ones, of one Compose project or of the whole engine."""
-        labels = [f"com.docker.compose.project={project}"] if project else []
+        labels = [f"{PROJECT}={project}"] if project else []
         return list(self.call("GET", "/containers/json", {"all": 1, "filters": {"label": labels}}))
 
     def inspect(self, identifier: str) -> Json | None:
@@ -133,7 +134,7 @@ class Docker:
 
     def networks(self, project: str | None = None) -> Many:
         """Return the networks of one Compose project or of the whole engine, without who is on them."""
-        labels = [f"com.docker.compose.project={project}"] if project else []
+        labels = [f"{PROJECT}={project}"] if project else []
         return list(self.call("GET", "/networks", {"filters": {"label": labels}}))
 
     def distribution(self, reference: str, login: Mapping[str, str]) -> Json:
@@ -291,7 +292,7 @@ class Events:
     def __init__(self, docker: Docker, project: str) -> None:
         self._connection = _Connection(docker.path, docker.timeout)
         self._queue: queue.Queue[Json] = queue.Queue()
-        filters = {"type": ["container"], "label": [f"com.docker.compose.project={project}"]}
+        filters = {"type": ["container"], "label": [f"{PROJECT}={project}"]}
         try:
             self._connection.connect()
             self._socket: socket.socket = self._connection.sock

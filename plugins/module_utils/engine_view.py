@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic
+from .compose_labels import PROJECT
 from .docker_api import Docker
 
 DAEMON = "etc/docker/daemon.json"
-_PROJECT = "com.docker.compose.project"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class View:
 
     def containers_of(self, project: str) -> list[Mapping[str, Any]]:
         """Return the containers that are labelled as a Compose project's."""
-        return [one for one in self.containers if (one["Config"].get("Labels") or {}).get(_PROJECT) == project]
+        return [one for one in self.containers if (one["Config"].get("Labels") or {}).get(PROJECT) == project]
 
     @property
     def pids(self) -> list[int]:

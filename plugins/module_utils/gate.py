@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .compose_labels import SERVICE
 from .docker_api import Docker
 from .errors import BattenError
 from .observed import Observed, by_service
@@ -186,11 +187,7 @@ def health_log(observed: Observed) -> list[str]:
 
 def _look(docker: Docker, project: str, only: Iterable[str] | None = None) -> dict[str, Observed]:
     wanted = None if only is None else set(only)
-    found = [
-        one["Id"]
-        for one in docker.list(project)
-        if wanted is None or one["Labels"].get("com.docker.compose.service") in wanted
-    ]
+    found = [one["Id"] for one in docker.list(project) if wanted is None or one["Labels"].get(SERVICE) in wanted]
     return {name: containers[0] for name, containers in by_service(docker.inspect_all(found)).items()}
 
 

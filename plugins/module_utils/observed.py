@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .compose_labels import ONE_OFF, PROJECT, SERVICE
 from .quantities import address
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
@@ -42,11 +43,11 @@ class Observed:
 
     @property
     def service(self) -> str:
-        return self.labels.get("com.docker.compose.service", "")
+        return self.labels.get(SERVICE, "")
 
     @property
     def project(self) -> str:
-        return self.labels.get("com.docker.compose.project", "")
+        return self.labels.get(PROJECT, "")
 
     @property
     def is_named_by_compose(self) -> bool:
@@ -141,6 +142,6 @@ def by_service(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[Observ
     found: dict[str, list[Observed]] = {}
     for inspect in sorted(containers, key=lambda item: str(item["Created"]), reverse=True):
         one = Observed(inspect)
-        if one.service and one.labels.get("com.docker.compose.oneoff", "False") != "True":
+        if one.service and one.labels.get(ONE_OFF, "False") != "True":
             found.setdefault(one.service, []).append(one)
     return {service: sorted(ones, key=lambda one: not one.is_named_by_compose) for service, ones in found.items()}

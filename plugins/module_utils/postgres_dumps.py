@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .compose_labels import SERVICE
 from .docker_api import Docker
 from .errors import BattenError
 from .postgres_roles import identifier
@@ -74,7 +75,7 @@ def server(docker: Docker, payload: Mapping[str, Any], service: str) -> Server:
 def running(docker: Docker, project: str, service: str) -> str:
     """Return the name of a service's running container."""
     for container in docker.list(project):
-        if container["Labels"].get("com.docker.compose.service") == service and container["State"] == "running":
+        if container["Labels"].get(SERVICE) == service and container["State"] == "running":
             return str(container["Names"][0].lstrip("/"))
     raise BattenError("it does not run", f"service {service}", f"see: docker logs {project}-{service}-1")
 
