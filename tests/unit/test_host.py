@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -353,7 +354,10 @@ def test_a_host_is_made_again_what_the_last_run_left(tmp_path: Path, monkeypatch
     assert (tmp_path / "etc/docker").stat().st_mode & 0o777 == 0o755
     assert host.again(str(tmp_path)) == ()
     assert atomic.read_json(tmp_path / "var/lib/batten/host.json", None) == record
-    assert len((tmp_path / "var/log/batten/audit.jsonl").read_text().splitlines()) == 2
+    lines = [json.loads(line) for line in (tmp_path / "var/log/batten/audit.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    told = {"scope": "host", "service": "/etc/docker", "facet": "mode", "before": "0777", "after": "0755"}
+    assert lines[1].items() >= {**told, "stack": None, "action": "rewrite", "result": "done"}.items()
 
 
 def test_what_another_file_sets_too_is_not_said_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
