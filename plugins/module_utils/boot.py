@@ -20,6 +20,7 @@ from typing import Any
 from . import atomic, held_ports, lock, planned, scopes
 from .docker_api import Docker, DockerError
 from .errors import BattenError
+from .observed import Observed
 from .paths import StackPaths
 
 RETRY_SECONDS = 300
@@ -29,7 +30,7 @@ _PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Live:
-    """One container, from ``docker inspect``: ``health`` is empty where there is no health check.
+    """What a boot asks of one container: ``health`` is empty where nothing asks it, also where it does not run.
 
     ``one_shot``: its service runs once and ends.
     """
@@ -51,21 +52,14 @@ class Live:
 
     @property
     def ready(self) -> bool:
-        return not self.down and self.status != "restarting" and self.health in ("", "none", "healthy")
+        return not self.down and self.status != "restarting" and self.health in ("", "healthy")
 
 
 def live(container: Mapping[str, Any], one_shots: Collection[str] = ()) -> Live:
     """Read one inspect document (Docker API, ``ContainerInspect``)."""
-    state = container["State"]
-    service = container["Config"]["Labels"].get("com.docker.compose.service", "")
-    return Live(
-        container["Id"],
-        service,
-        state["Status"],
-        (state.get("Health") or {}).get("Status", "") if state["Status"] == "running" else "",
-        container["HostConfig"]["RestartPolicy"]["Name"],
-        service in one_shots,
-    )
+    one = Observed(container)
+    health = one.health if one.state == "running" else ""
+    return Live(one.id, one.service, one.state, health, one.restart, one.service in one_shots)
 
 
 def in_order(order: Sequence[Sequence[str]], containers: Sequence[Live]) -> list[list[Live]]:
