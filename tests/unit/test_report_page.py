@@ -172,7 +172,7 @@ def test_verdicts(statuses: list[Status], errors: tuple[dict[str, str], ...], ve
 def test_many_hosts_are_listed_first_and_those_not_judged_before_all() -> None:
     made = page(dataclasses.replace(report_sample.report(20), errors=(NOWHERE,)))
     assert [host.name for host in made.hosts][:3] == ["web9", "web1", "web10"]
-    assert made.scope == "20 hosts, 40 stacks, 320 services"
+    assert made.scope == "20 hosts, 40 stacks, 340 services"
     words = Document(html(report_sample.report(20))).words
     assert words.index("web20") < words.index("What fails, and what to do") < words.index("Posture")
     assert "web1: app/api" in words
