@@ -1,4 +1,4 @@
-"""The one exception type that reaches a person."""
+"""The one error that people see, on the controller (``batten.errors``) and on hosts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 
 class BattenError(Exception):
-    """What is wrong, where, and what to type.
+    """A problem that the person at the keyboard can fix: what is wrong, where, and what to type.
 
-    ``what`` is one sentence; ``where`` names a file, service or host; ``fix`` is a command or an instruction. Never put
-    a secret value in any of them.
+    ``what`` is one sentence, and below it may stand a table or another's words; ``where`` names the file, key, host or
+    service; ``fix`` says what to type or change. Never put a secret value in any of them.
     """
 
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where, fix)
         self.what = what
         self.where = where
         self.fix = fix
-        super().__init__(str(self))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

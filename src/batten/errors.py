@@ -1,21 +1,7 @@
-"""The one error that people see: what is wrong, where, and what to type."""
+"""The one error that people see. Hosts have no package ``batten``, so it is theirs, and this is its name here."""
 
 from __future__ import annotations
 
+from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 
-class BattenError(Exception):
-    """A problem that the person at the keyboard can fix.
-
-    ``what`` says what is wrong, ``where`` names the file, key, host or service, ``fix`` says what to type or change.
-    """
-
-    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
-        super().__init__(what, where, fix)
-        self.what = what
-        self.where = where
-        self.fix = fix
-
-    def __str__(self) -> str:
-        first, line, rest = self.what.partition("\n")  # below the first line stands a table or another's words
-        text = f"{first} ({self.where}){line}{rest}" if self.where else self.what
-        return f"{text}\n  fix: {self.fix}" if self.fix else text
+__all__ = ["BattenError"]

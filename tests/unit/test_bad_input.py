@@ -128,7 +128,7 @@ def changed(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("services/web/ports", 12, ("expected a list, found a number 12", "services.web.ports)", "config -q")),
+        ("services/web/ports", 12, ("expected a list, found a number 12", "services.web.ports: ", "config -q")),
         ("services/web/ports", ["80:x"], ("'80:x' is not a port", "published:target")),
         ("services/web/ports", ["99999:80"], ("numbers 1 to 65535",)),
         ("services/web/environment", "A=1", ("expected a list or a mapping",)),
@@ -163,7 +163,7 @@ def test_a_build_without_an_image_names_both_ways_out(tmp_path: Path, capsys: py
     ("path", "value", "says"),
     [
         ("sevices", {}, ("did you mean 'services'?",)),
-        ("services/web/netwroks", ["edge"], ("did you mean 'networks'?", "services.web)")),
+        ("services/web/netwroks", ["edge"], ("did you mean 'networks'?", "services.web: ")),
         ("services/web/networks", ["egde"], ("did you mean 'edge'?",)),
         ("services/web/limits", {"memory": "much"}, ("a size such as 512M", "services.web.limits.memory")),
         ("services/web/ports", [{"published": 1}], ("'target' is missing",)),
@@ -214,7 +214,7 @@ def test_a_host_that_is_too_small_is_refused_with_a_table(tmp_path: Path, capsys
     definition = changed(DEFINITION, "services/web/limits", {"memory": "2G"})
     words = write(tmp_path, definition=definition, infisical_mode="none")
     words[words.index("8G")] = "1G"
-    said = refused(words, capsys, "does not fit the host (app on ", "take a larger host")
+    said = refused(words, capsys, "app on ", "does not fit the host", "take a larger host")
     rows = {line.split()[0]: line.split()[-2:] for line in said.splitlines() if line.endswith("MiB")}
     assert set(rows) == {"app/web", "sum", "budget", "missing"}
     assert rows["sum"] == ["2048", "MiB"]

@@ -31,7 +31,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     [
         (["pla"], "did you mean 'plan'?"),
         (["plan"], "-i/--inventory"),
-        (["plan", "-i", "nowhere"], "this inventory does not exist (nowhere)"),
+        (["plan", "-i", "nowhere"], "batten: nowhere: this inventory does not exist\n"),
         (["plan", "-i", "inventories/demo", "--memory", "lots"], "expected a size"),
         (["plan", "-i", "inventories/demo", "--limit", "nobody"], "no host of group 'stack'"),
         (["test", "everything"], "unknown stage 'everything'"),

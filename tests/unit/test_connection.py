@@ -80,7 +80,7 @@ def test_input_and_output_are_bytes_of_pipes() -> None:
 
 
 def test_a_failure_is_the_last_thing_said() -> None:
-    with pytest.raises(BattenError, match=r"disk is full \(here\)\n  fix: see: df -h"):
+    with pytest.raises(BattenError, match=r"here: disk is full\n  fix: see: df -h"):
         local().run(["sh", "-c", "echo noise >&2; echo 'batten-host disk is full. fix: see: df -h' >&2; exit 1"])
     with pytest.raises(BattenError, match="exit status 3"):
         local().run(["sh", "-c", "exit 3"])

@@ -24,7 +24,7 @@ class Action(DeployAction):
 
 
 def test_what_is_wrong_fails_the_task_in_its_own_words() -> None:
-    assert Action().run(task_vars={}) == {"failed": True, "msg": "it has no base (shop)\n  fix: write one"}
+    assert Action().run(task_vars={}) == {"failed": True, "msg": "shop: it has no base\n  fix: write one"}
     assert Action().run(task_vars={"base": "compose.yaml"}) == {"changed": True}
 
 

@@ -110,7 +110,7 @@ def test_a_host_is_asked_for_its_registry_alone(tmp_path: Path) -> None:
 
     found, problem = pin.ask_host(logins["registry.example.org"], [IMAGE, "x:2"], run)
     assert found == Resolved(DIGEST, ("linux/amd64",))
-    assert str(problem) == "no such tag (h1: x:2)\n  fix: push it"
+    assert str(problem) == "h1: x:2: no such tag\n  fix: push it"
     assert given[0]["images"][IMAGE] == HOW
     for nonsense in (b"", b"[]", b"{}", b'{"registry.example.org/shop/app:1": 3}'):
         with pytest.raises(BattenError, match="answers something else"):

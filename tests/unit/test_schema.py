@@ -137,5 +137,5 @@ def test_merge_is_idempotent_and_empty_changes_nothing(below: dict[str, object],
 
 
 def test_the_error_shows_what_where_and_fix() -> None:
-    assert str(BattenError("it is wrong", "file: key", "type this")) == "it is wrong (file: key)\n  fix: type this"
+    assert str(BattenError("it is wrong", "file: key", "type this")) == "file: key: it is wrong\n  fix: type this"
     assert str(BattenError("it is wrong")) == "it is wrong"

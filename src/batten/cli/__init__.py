@@ -55,7 +55,8 @@ def main(argv: list[str]) -> int:
     except BattenError as error:
         if as_json:
             print_json({"error": {"what": error.what, "where": error.where, "fix": error.fix}})
-        print(f"batten: {error}", file=sys.stderr)
+        said = str(error)  # its place may be the verb
+        print(said if said.startswith("batten ") else f"batten: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if as_json:
