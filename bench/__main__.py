@@ -6,41 +6,16 @@ import argparse
 import json
 import re
 import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import drift_hosts, drift_matrix, plan_size
+from bench.timing import BIN, DEMO, ROOT, Timed, medians, timed
 from tests.host.site import Site
 from tests.host.underload import Load
 from tests.rig import base, hosts, registry
-
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-DEMO = ROOT / "inventories" / "demo"
-
-
-@dataclass(frozen=True)
-class Timed:
-    """One finished program: wall seconds and what it printed."""
-
-    seconds: float
-    output: str
-
-
-def timed(*words: str) -> Timed:
-    """Run a program of this environment in the checkout; SystemExit with its output if it fails."""
-    started = time.monotonic()
-    done = subprocess.run(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    seconds = time.monotonic() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
-    return Timed(seconds, done.stdout)
 
 
 def playbook(inventory: Path, *more: str) -> Timed:
@@ -48,19 +23,14 @@ def playbook(inventory: Path, *more: str) -> Timed:
     return timed(str(BIN / "ansible-playbook"), "site.yml", "-i", str(inventory), *more)
 
 
-def medians(rounds: int, *measures: Callable[[], Timed]) -> list[float]:
-    """Return each measure's median seconds over `rounds`, taken in turn so that a slow minute hits all of them."""
-    taken = [[measure().seconds for measure in measures] for _ in range(rounds)]
-    return [round(statistics.median(column), 2) for column in zip(*taken, strict=True)]
-
-
 def rerun() -> dict[str, object]:
     """A run that finds nothing to change, against a ping of the same host."""
     hosts.get("batten-demo")
-    settled = playbook(DEMO)
-    recap = re.search(r"ok=(\d+)\s+changed=(\d+)", playbook(DEMO).output)
+    playbook(DEMO)
+    second = playbook(DEMO).output
+    recap = re.search(r"ok=(\d+)\s+changed=(\d+)", second)
     if not recap or recap[2] != "0":
-        raise SystemExit(f"the second run changed something:\n{settled.output[-4000:]}")
+        raise SystemExit(f"the second run changed something:\n{second[-4000:]}")
     ping = (str(BIN / "ansible"), "all", "-m", "ping", "-i", str(DEMO))
     run, pinged = medians(5, lambda: playbook(DEMO), lambda: timed(*ping))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

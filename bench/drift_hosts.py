@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from bench.timing import BIN, DEMO, Timed, medians, timed
 from tests.host.fleet import Fleet
 from tests.rig import hosts
 
-BIN = Path(sys.executable).parent
-DEMO = Path(__file__).parent.parent / "inventories" / "demo"
 ROUNDS = 5
 
 
@@ -27,8 +24,7 @@ def on_the_demo() -> dict[str, object]:
     if found.get("error") or found["drift"] or found["errors"]:
         raise SystemExit(f"the demo host is not as planned, run site.yml first:\n{json.dumps(found, indent=1)}")
     ping = [str(BIN / "ansible"), "all", "-m", "ping", "-i", str(DEMO)]
-    taken = [(seconds(verb), seconds(ping), on_the_host(host)) for _ in range(ROUNDS)]
-    whole, pinged, looked = (round(statistics.median(column), 2) for column in zip(*taken, strict=True))
+    whole, pinged, looked = medians(ROUNDS, lambda: timed(*verb), lambda: timed(*ping), lambda: on_the_host(host))
     ratio = round(whole / pinged, 2)
     return {"verb_seconds": whole, "ping_seconds": pinged, "ratio": ratio, "on_the_host_seconds": looked}
 
@@ -41,8 +37,8 @@ def over_services() -> dict[str, object]:
             fleet = Fleet([f"batten-bench-services-{count}"], Path(directory), services=count)
             try:
                 fleet.up()
-                host = next(iter(fleet.hosts.values()))
-                found[str(count)] = round(statistics.median(on_the_host(host) for _ in range(ROUNDS)), 2)
+                (host,) = fleet.hosts.values()
+                (found[str(count)],) = medians(ROUNDS, partial(on_the_host, host))
             finally:
                 fleet.remove()
     return found
@@ -64,23 +60,13 @@ def _side_by_side(fleet: Fleet, count: int) -> dict[str, float]:
     inventory = ["-i", str(fleet.inventory)]
     verb = [str(BIN / "batten"), "drift", *inventory, *limit, "--json"]
     ping = [str(BIN / "ansible"), "all", "-m", "ping", "--forks", "20", *inventory, *limit]
-    taken = [(seconds(verb), seconds(ping)) for _ in range(3)]
-    whole, pinged = (round(statistics.median(column), 2) for column in zip(*taken, strict=True))
+    whole, pinged = medians(3, lambda: timed(*verb), lambda: timed(*ping))
     return {"verb_seconds": whole, "ping_seconds": pinged, "ratio": round(whole / pinged, 2)}
 
 
-def on_the_host(host: hosts.Host) -> float:
-    """Return the seconds of one look, from the start of the program to its end."""
-    return seconds(["docker", "exec", host.name, "python3", "/usr/local/lib/batten/batten-host.pyz", "drift"])
-
-
-def seconds(words: list[str]) -> float:
-    """Return how long a program takes; SystemExit with its output if it does not end with 0."""
-    started = time.monotonic()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.monotonic() - started
+def on_the_host(host: hosts.Host) -> Timed:
+    """One look, from the start of the program to its end."""
+    return timed("docker", "exec", host.name, "python3", "/usr/local/lib/batten/batten-host.pyz", "drift")
 
 
 BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {

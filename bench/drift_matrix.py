@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from tests.drift.matrix import started_since
 from tests.drift.row import CURRENT, SERVICES, STATE, TOP, Row, container
 from tests.drift.table import ROWS
 from tests.drift.yard import Yard, named
@@ -117,7 +118,7 @@ def tried(yard: Yard, row: Row) -> dict[str, Outcome]:
         begun = time.monotonic()
         found = tool(yard, row)
         seconds = round(time.monotonic() - begun, 1)
-        touched = {service for start, service in yard.starts().items() if start not in before}
+        touched = started_since(before, yard)
         damaged = not found and not touched and tool is not batten
         repaired = not damaged and yard.look().is_empty
         outcomes[name] = Outcome(found, repaired, tuple(sorted(touched)), seconds)
