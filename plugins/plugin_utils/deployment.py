@@ -17,7 +17,7 @@ from batten import reach, resources
 from batten.errors import BattenError
 from batten.fleet import Observed, observed_from, record_path
 from batten.inventory import check_names, is_ours, known_names
-from batten.plan import Finding, HostPlan, Inputs, StackSettings, load_inputs, plan_host
+from batten.plan import Finding, HostPlan, Inputs, StackSettings, load_inputs, plan_host, refuse
 from batten.plan.infisical import host_stacks
 from batten.render import release
 
@@ -133,7 +133,7 @@ def render(
     """Return the release payload of one of a host's stacks, and what the planner found in it."""
     inputs, host, findings = _planned(stacks, observed)
     own = [one for one in findings if one.where.partition("/")[0] == settings.name]
-    _refuse(own)
+    refuse(own)
     warnings = [f"{one.where}: {one.what} ({one.fix})" for one in own if one.severity == "warning"]
     return release(host.stacks[settings.name], settings, inputs[settings.name].definition), warnings
 
@@ -141,7 +141,7 @@ def render(
 def render_all(stacks: Sequence[StackSettings], observed: Observed) -> dict[str, dict[str, Any]]:
     """Return the release payload of every stack of a host. Raises BattenError for what cannot be planned."""
     inputs, host, findings = _planned(stacks, observed)
-    _refuse(findings)
+    refuse(findings)
     return {one.name: release(host.stacks[one.name], one, inputs[one.name].definition) for one in stacks}
 
 
@@ -151,13 +151,6 @@ def _planned(
     inputs = {one.name: load_inputs(one) for one in stacks}
     host, findings = plan_host(stacks, observed.capacity, observed.plans, inputs)
     return inputs, host, findings
-
-
-def _refuse(findings: Iterable[Finding]) -> None:
-    """Raise the first of ``findings`` that is an error."""
-    for one in findings:
-        if one.severity == "error":
-            raise BattenError(one.what, one.where, one.fix)
 
 
 def costly(pending: Iterable[Mapping[str, Any]]) -> list[str]:

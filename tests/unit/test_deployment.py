@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, asked, costly
 from batten.errors import BattenError
-from batten.plan import StackSettings
+from batten.plan import Finding, StackSettings, refuse
 
 
 class Action(DeployAction):
@@ -26,6 +28,14 @@ class Action(DeployAction):
 def test_what_is_wrong_fails_the_task_in_its_own_words() -> None:
     assert Action().run(task_vars={}) == {"failed": True, "msg": "shop: it has no base\n  fix: write one"}
     assert Action().run(task_vars={"base": "compose.yaml"}) == {"changed": True}
+
+
+def test_a_plan_with_an_error_is_refused_in_its_words_and_one_with_warnings_is_not() -> None:
+    warning, error = Finding("warning", "shop/a", "b", "c"), Finding("error", "shop/web", "it has no user", "name one")
+    refuse([warning])
+    with pytest.raises(BattenError) as refused:
+        refuse([warning, error])
+    assert str(refused.value) == "it has no user (shop/web)\n  fix: name one"
 
 
 def test_a_host_is_asked_of_the_projects_and_disks_of_its_stacks() -> None:

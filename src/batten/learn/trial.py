@@ -14,7 +14,7 @@ from batten.learn import engine, isolate
 from batten.learn.engine import Place
 from batten.learn.propose import Outcome
 from batten.learn.watch import await_good
-from batten.plan.model import Capacity
+from batten.plan.model import Capacity, refuse
 from batten.plan.profile import load_profiles
 from batten.plan.settings import StackSettings
 from batten.plan.stack import load_inputs, plan_stack
@@ -42,9 +42,7 @@ def layered(place: Place, model: Mapping[str, Any], service: str, profile: Mappi
         source="batten learn",
     )
     plan, findings = plan_stack(settings, _CAPACITY, inputs=load_inputs(settings))
-    for one in findings:
-        if one.severity == "error":
-            raise BattenError(one.what, one.where, one.fix)
+    refuse(findings)
     files = []
     for layer in layers(plan, base.read_text()):
         path = place.directory / layer.name

@@ -9,6 +9,7 @@ from batten.plan.model import (
     ServicePlan,
     StackPlan,
     capacity_from_json,
+    refuse,
     stack_from_json,
     to_json,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "plan",
     "plan_host",
     "plan_stack",
+    "refuse",
     "stack_from_json",
     "to_json",
 ]

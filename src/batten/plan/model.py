@@ -6,7 +6,7 @@ changes them. :func:`to_json` gives the shape that ``batten plan --json`` prints
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -303,6 +303,13 @@ class Finding:
     where: str
     what: str
     fix: str
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise the first of ``findings`` that is an error, as a BattenError."""
+    for one in findings:
+        if one.severity == "error":
+            raise BattenError(one.what, one.where, one.fix)
 
 
 @dataclass(frozen=True)
