@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
-from batten import reach
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ActionModule(ControllerAction):
     """Runs the module of the same name."""
 
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result."""
-        variables = dict(task_vars or {})
-        result = dict(super().run(tmp, variables)) | dict(self._execute_module(task_vars=variables))
-        return reach.told(result, str(variables["inventory_hostname"]), str(variables.get("ansible_user") or ""))
+        return self.module("batten.core.docker_engine", dict(self._task.args), variables)

@@ -7,14 +7,14 @@ from typing import Any
 
 from ansible_collections.batten.core.plugins.module_utils import program
 from ansible_collections.batten.core.plugins.module_utils.release import identity
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, asked, render_all
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction, asked, render_all
 from batten.errors import BattenError
 from batten.fleet import observed_from
 
 _OF_THE_MODULE = ("capacity", "plans", "invocation")
 
 
-class ActionModule(DeployAction):
+class ActionModule(ControllerAction):
     """Runs the module of the same name, then plans and renders for what the host has."""
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction
 from batten.plan import ANY_HOST, plan_host, to_json
 from batten.plan.drift import host_rules
 from batten.plan.schema import At
 
 
-class ActionModule(DeployAction):
+class ActionModule(ControllerAction):
     """Runs the module of the same name, and once more on a new connection when it loaded new firewall rules."""
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

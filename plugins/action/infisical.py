@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction
 from batten.plan.infisical import HTTPS_CA, STACK, InfisicalSettings, url_of
 
 
-class ActionModule(DeployAction):
+class ActionModule(ControllerAction):
     """Runs ``batten.core.stack`` with Infisical's release, and then the module of the same name, in one task."""
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

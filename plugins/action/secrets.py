@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, render
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction, render
 from batten.fleet import Observed
 from batten.plan import ANY_HOST
 from batten.plan.infisical import InfisicalSettings, runs_on, url_of
 
 
-class ActionModule(DeployAction):
+class ActionModule(ControllerAction):
     """Runs the module of the same name for the inventory's stack."""
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction
 
 
-class ActionModule(DeployAction):
+class ActionModule(ControllerAction):
     """Deploys the inventory's stack, or the release that somebody else rendered."""
 
     def work(self, variables: dict[str, Any]) -> dict[str, Any]:

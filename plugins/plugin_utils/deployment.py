@@ -1,4 +1,4 @@
-"""What the actions that deploy a stack share: observe the host, plan and render, hand over. They decide nothing."""
+"""What the actions share: an inventory's variables; observe a host, plan, render, hand over. They decide nothing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from batten.plan.infisical import host_stacks
 from batten.render import release
 
 
-class DeployAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """An action with a half on the controller: a subclass does its :meth:`work`, and may :meth:`deploy` in it."""
 
     _requires_connection = True
     _supports_check_mode = True
-    _supports_diff = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what :meth:`work` does; a BattenError fails the task in its own words."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import DeployAction, asked, costly
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction, asked, costly
 from batten.errors import BattenError
 from batten.plan import Finding, StackSettings, refuse
 
 
-class Action(DeployAction):
+class Action(ControllerAction):
     def __init__(self) -> None:
         task = SimpleNamespace(async_val=0, check_mode=False, args={})
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/ansible"))
