@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import adoption, atomic, gate, held_ports, kernel, processes, scopes, survey
+from . import adoption, atomic, gate, held_ports, kernel, planned, processes, scopes, survey
 from .actions import Action, recovering
 from .compare import LOADED
 from .compare_networks import MEMBERS
 from .compose import Compose
-from .desired import Desired, layers
+from .desired import Desired
 from .docker_api import Docker, DockerError
 from .facet import never
 from .facets import FACETS
@@ -48,7 +48,7 @@ class Actor:
         self._clear()
         if MANAGED in self.once_healthy:
             self.once_healthy[MANAGED]()
-        for names in layers(self.survey.model):
+        for names in planned.in_order(self.payload["plan"], self.survey.desired, str):
             acted = [self.survey.actions[name] for name in names if name in self.survey.actions]
             self._wait_for_dependencies(acted)
             self._settle(acted)

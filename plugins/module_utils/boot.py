@@ -62,13 +62,9 @@ def live(container: Mapping[str, Any], one_shots: Collection[str] = ()) -> Live:
     return Live(one.id, one.service, one.state, health, one.restart, one.service in one_shots)
 
 
-def in_order(order: Sequence[Sequence[str]], containers: Sequence[Live]) -> list[list[Live]]:
-    """Return containers in groups of ``order``; those of services that it does not name come last."""
-    rank = {service: place for place, group in enumerate(order) for service in group}
-    groups: list[list[Live]] = [[] for _ in range(len(order) + 1)]
-    for container in sorted(containers, key=lambda each: each.service):
-        groups[rank.get(container.service, len(order))].append(container)
-    return [group for group in groups if group]
+def in_order(plan: Mapping[str, Any], containers: Sequence[Live]) -> list[list[Live]]:
+    """Return containers in groups of the plan's start order; those of services that it does not name come last."""
+    return planned.in_order(plan, containers, lambda each: each.service)
 
 
 def boot(
@@ -91,7 +87,7 @@ def _boot(
     paths: StackPaths, say: Callable[[str], None], docker: Docker, plan: Mapping[str, Any], deadline: float
 ) -> bool:
     complaints: dict[str, str] = {}
-    groups = in_order(plan["start_order"], _observe(docker, plan, deadline))
+    groups = in_order(plan, _observe(docker, plan, deadline))
     for place, group in enumerate(groups):
         patience = min(deadline, time.monotonic() + GROUP_PATIENCE_SECONDS)
         if _bring_up(paths, say, docker, plan, slice(place, place + 1), patience, complaints):
@@ -118,7 +114,7 @@ def shutdown(paths: StackPaths, say: Callable[[str], None], docker: Docker | Non
     docker = docker or Docker()
     plan = _plan(paths)
     problems = []
-    for group in reversed(in_order(plan["start_order"], _observe(docker, plan, time.monotonic()))):
+    for group in reversed(in_order(plan, _observe(docker, plan, time.monotonic()))):
         running = [each for each in group if each.status in ("running", "restarting", "paused")]
         with ThreadPoolExecutor(max_workers=len(running) or 1) as pool:
             for container, problem in zip(running, pool.map(lambda each: _try(partial(docker.stop, each.id)), running)):
@@ -140,7 +136,7 @@ def _bring_up(
     """Start what is down in groups ``which``, at least once, until they are ready or ``deadline`` has passed."""
     while True:
         there = _observe(docker, plan, deadline)
-        wanted = [each for group in in_order(plan["start_order"], there)[which] for each in group]
+        wanted = [each for group in in_order(plan, there)[which] for each in group]
         if all(container.ready for container in wanted):
             return True
         try:

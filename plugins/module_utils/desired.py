@@ -200,21 +200,6 @@ def services(
     }
 
 
-def layers(model: Mapping[str, Any]) -> list[list[str]]:
-    """Return services in start order: each list needs only services of the lists before it."""
-    waiting = {
-        name: {need for need in (service.get("depends_on") or {}) if need in model["services"]}
-        for name, service in (model.get("services") or {}).items()
-    }
-    ordered: list[list[str]] = []
-    while waiting:
-        ready = sorted(name for name, needs in waiting.items() if not needs & set(waiting)) or sorted(waiting)
-        ordered.append(ready)
-        for name in ready:
-            del waiting[name]
-    return ordered
-
-
 def _undollar(value: Any) -> Any:
     """Undo the ``$$`` that ``docker compose config`` writes for every literal ``$``."""
     if isinstance(value, str):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 _COMPLETED = "service_completed_successfully"
 _COMES_BACK = ("always", "unless-stopped")
 
@@ -28,3 +29,16 @@ def one_shots(plan: Mapping[str, Any]) -> frozenset[str]:
         return name in awaited or (one.get("service_class") == "batch" and one.get("restart") not in _COMES_BACK)
 
     return frozenset(name for name, one in services.items() if ends(name, one))
+
+
+def in_order(plan: Mapping[str, Any], things: Iterable[_T], service: Callable[[_T], str]) -> list[list[_T]]:
+    """Return things of services in groups of the plan's start order; those of services not named there come last.
+
+    ``service`` says whose a thing is.
+    """
+    order = plan["start_order"]
+    rank = {name: place for place, group in enumerate(order) for name in group}
+    groups: list[list[_T]] = [[] for _ in range(len(order) + 1)]
+    for thing in sorted(things, key=service):
+        groups[rank.get(service(thing), len(order))].append(thing)
+    return [group for group in groups if group]

@@ -18,7 +18,7 @@ from ansible_collections.batten.core.plugins.module_utils import (
     observed,
     survey,
 )
-from ansible_collections.batten.core.plugins.module_utils.actions import decide
+from ansible_collections.batten.core.plugins.module_utils.actions import Action, decide
 from ansible_collections.batten.core.plugins.module_utils.docker_api import DockerError
 from tests.unit.recorded import CONTAINERS, STACK, changed, container
 
@@ -179,3 +179,23 @@ def test_processes_are_known_by_the_numbers_that_they_have_now(monkeypatch: pyte
     now.clear()
     actor._live(SimpleNamespace(service={}), observed.Observed(recorded), {"processes", "oom_score_adj_live"})
     assert len(ended) == 1
+
+
+def test_services_are_made_in_the_plans_order_and_those_that_it_does_not_name_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = desired.services("stk", STACK["model"], {}, desired.Engine(cpus=2))
+    actions = {name: Action(name, "create", "presence") for name in wanted}
+    seen: Any = SimpleNamespace(desired=wanted, observed={}, differences=[], networks=[], strangers={}, actions=actions)
+    plan = {"start_order": [["gone"], ["db"], ["once"]]}
+    compose, waited = Compose(), []
+    monkeypatch.setattr(act.Actor, "wait", lambda _, names: waited.append(sorted(names)))
+    monkeypatch.setattr(act.Actor, "_record", lambda _: None)
+    payload: Any = {"stack": "stk", "project": "stk", "plan": plan}
+    healthy: list[int] = []
+    once = {"db": lambda: healthy.append(len(compose.made))}
+    actor = act.Actor(Engine(), SimpleNamespace(root="/"), payload, seen, compose, {}, 1, print, once)  # type: ignore[arg-type]
+    actor.run()
+    assert compose.made == ["db", "once", "api"]
+    assert healthy == [1]  # before who comes after it is made
+    assert waited == [[], ["db"], ["db"], ["db", "once"]]

@@ -43,5 +43,5 @@ def test_what_is_down_and_what_is_ready(status: str, health: str, restart: str, 
 
 def test_groups_follow_the_plan_and_strangers_come_last() -> None:
     live = [container(name) for name in ("web", "stranger", "db", "cache")]
-    groups = boot.in_order([["db", "cache"], ["gone"], ["web"]], live)
+    groups = boot.in_order({"start_order": [["db", "cache"], ["gone"], ["web"]]}, live)
     assert [[each.service for each in group] for group in groups] == [["cache", "db"], ["web"], ["stranger"]]

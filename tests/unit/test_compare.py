@@ -204,7 +204,3 @@ def test_who_depends_with_restart_follows_a_recreation_and_nobody_else() -> None
     wanted, there, found = look(changed("db", "Config/User", "0"))
     acts = {name: one.action for name, one in actions.decide(found, wanted, there).items()}
     assert acts == {"db": "recreate", "api": "restart"}
-
-
-def test_order_of_start() -> None:
-    assert desired.layers(STACK["model"]) == [["db"], ["once"], ["api"]]

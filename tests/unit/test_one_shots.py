@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from batten.plan import Capacity, StackPlan, StackSettings, plan_stack, to_json
 from batten.plan.limits import GIB
 from batten.plan.model import ServicePlan
 from batten.plan.service import ending
+from tests.unit.recorded import CONTAINERS, STACK, container
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "engine-26.1.5" / "stack.json").read_text())
 COMPLETED = {"once": {"condition": "service_completed_successfully"}}
 BATCH = {
     "images": ["example.org/job"],
@@ -131,12 +130,6 @@ class Engine:
         return ["the last line"]
 
 
-def container(name: str) -> dict[str, Any]:
-    return dict(
-        next(one for one in RECORDED["containers"] if one["Config"]["Labels"]["com.docker.compose.service"] == name)
-    )
-
-
 def state(status: str, code: int = 0) -> dict[str, Any]:
     return {**container("once")["State"], "Status": status, "ExitCode": code}
 
@@ -144,12 +137,12 @@ def state(status: str, code: int = 0) -> dict[str, Any]:
 def test_a_batch_service_that_nobody_waits_for_is_done_when_it_ended_well(tmp_path: Path) -> None:
     """From the plan to the gate: no drift, so no run starts it again, and neither does a boot."""
     ends = planned.one_shots(to_json(plan_of(tmp_path, {"image": "example.org/job:1"}, waits=False)))
-    model = copy.deepcopy(RECORDED["model"])
+    model = copy.deepcopy(STACK["model"])
     del model["services"]["api"]["depends_on"]["once"]
-    wanted = desired.services("stk", model, {"stk-busybox:1": RECORDED["image"]}, desired.Engine())
+    wanted = desired.services("stk", model, {"stk-busybox:1": STACK["image"]}, desired.Engine())
 
     def facets(live: dict[str, Any]) -> list[tuple[str, str]]:
-        others = [one for one in RECORDED["containers"] if one["Id"] != live["Id"]]
+        others = [one for one in CONTAINERS if one["Id"] != live["Id"]]
         there = observed.by_service([*others, live])
         return [(one.name, one.facet) for one in compare.compare("stk", wanted, there, ends)]
 

@@ -413,6 +413,17 @@ def test_dependencies_wait_for_health_where_there_is_any(tmp_path: Path) -> None
     assert made.start_order == (("db", "x"), ("web",))
 
 
+@pytest.mark.parametrize(
+    "joined",
+    [{"links": ["db:store"]}, {"volumes_from": ["db:ro"]}, {"pid": "service:db"}, {"network_mode": "service:db"}],
+)
+def test_whose_namespaces_or_volumes_a_service_uses_starts_before_it(tmp_path: Path, joined: dict[str, Any]) -> None:
+    services = {"app": {"image": "odd/thing:1", **joined}, "db": {"image": "odd/other:1"}}
+    services["web"] = {"image": "odd/thing:1", "volumes_from": ["container:other"], "ipc": "host"}
+    made, _ = plan_stack(small(tmp_path, services), HOST)
+    assert (made.start_order, made.services["app"].depends_on) == ((("db", "web"), ("app",)), {})
+
+
 def test_a_private_port_is_on_the_vpc_address_only(tmp_path: Path) -> None:
     services = {"db": {"image": "postgres:17"}}
     definition = {"services": {"db": {"ports": [{"target": 5432, "publish_on": "private"}]}}}

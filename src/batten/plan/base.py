@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class BaseService:
     """One service of the base. ``volumes`` maps named volumes to paths, ``binds`` are mounts in short syntax.
 
+    ``joins`` are services whose namespaces, names or volumes it uses: Compose starts those first, unasked.
     ``deploy_limits``: it says limits or reservations under ``deploy.resources``, where ours must then stand, too.
     """
 
@@ -41,6 +42,7 @@ class BaseService:
     volumes: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
     has_healthcheck: bool = False
     deploy_limits: bool = False
 
@@ -150,6 +152,8 @@ _SHAPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "command": _COMMAND,
     "entrypoint": _COMMAND,
     "depends_on": _EITHER,
+    "links": _LIST,
+    "volumes_from": _LIST,
     "ports": _LIST,
     "volumes": _LIST,
     "networks": _EITHER,
@@ -198,6 +202,7 @@ def _service(name: str, value: Mapping[str, Any], at: At) -> BaseService:
         command=_words(value.get("command"), at.key("command")),
         entrypoint=_words(value.get("entrypoint"), at.key("entrypoint")),
         depends_on=_depends_on(value.get("depends_on") or (), at.key("depends_on")),
+        joins=_joins(value),
         ports=tuple(
             port
             for index, item in enumerate(value.get("ports") or ())
@@ -237,6 +242,14 @@ def _depends_on(value: Any, at: At) -> dict[str, str]:
             raise schema.expected("a mapping", rule, at.key(name), "write {condition: service_healthy}")
         conditions[str(name)] = schema.text((rule or {}).get("condition", "service_started"), at.key(name))
     return conditions
+
+
+def _joins(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what Compose starts before a service without being told (compose-go, loader/normalize.go)."""
+    used = [str(item) for key in ("links", "volumes_from") for item in value.get(key) or ()]
+    shared = [str(value.get(key)) for key in ("network_mode", "ipc", "pid")]
+    names = [item.partition(":")[0] for item in used if not item.startswith("container:")]
+    return (*names, *(item.removeprefix("service:") for item in shared if item.startswith("service:")))
 
 
 _PORT = re.compile(

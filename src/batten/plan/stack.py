@@ -448,7 +448,9 @@ def _stack(
         volumes=_volumes(settings, capacity, inputs.base, services, project),
         data_directory=settings.data,
         requires_mounts_for=(settings.volume_mount,) if settings.volume_mount else (),
-        start_order=start_order({name: tuple(planned.depends_on) for name, planned in services.items()}),
+        start_order=start_order(
+            {name: (*planned.depends_on, *inputs.base.services[name].joins) for name, planned in services.items()}
+        ),
         removed=inputs.definition.removed,
         expires={name: rule["expires"] for name, rule in needed_rules(services, inputs).items() if "expires" in rule},
         backup=settings.backup,
