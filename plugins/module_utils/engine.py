@@ -128,33 +128,10 @@ def compare(options: Options, seen: Observed) -> Plan:
     host = None if options.source == "preinstalled" or not present else system(seen.release)
     packages = PackagePlan()
     if host is not None:
-        packages = plan_packages(
-            options.source,
-            host,
-            seen.installed,
-            seen.repositories,
-            options.version,
-            options.hold,
-            options.upstream_url,
-            options.upstream_key,
-            seen.architecture,
-            seen.key,
-        )
+        packages = plan_packages(options, host, seen)
         _refuse_packages(packages, seen)
-    ours, replaced = flatten(seen.record.get("ours", {})), flatten(seen.record.get("replaced", {}))
-    if present:
-        merged = merge(seen.daemon, grantable(options.daemon, seen.nofile_limit), ours, replaced)
-        _refuse_versions(options, packages, seen)
-        _refuse_size(options.journal_max_use)
-        _refuse_conflicts(merged.file, seen)
-        timeout = merged.file.get("shutdown-timeout", 15)
-        wanted: dict[str, str | None] = {
-            str(JOURNAL): journal_text(options.journal_max_use),
-            str(UNIT): unit_text(timeout if isinstance(timeout, int) else 15),
-        }
-    else:
-        merged = Merge(withdraw(seen.daemon, ours, replaced), {}, {})
-        wanted = {str(JOURNAL): None, str(UNIT): None}
+    merged = _merged(options, packages, seen)
+    wanted = _texts(options, merged)
     texts = {path: text for path, text in wanted.items() if seen.texts.get(path) != text}
     changed = changes(seen.daemon, merged.file)
     ignored = unheeded(merged.file, seen.info) if seen.info and present else []
@@ -176,29 +153,43 @@ def compare(options: Options, seen: Observed) -> Plan:
         *(Difference("docker.service", one.name, one.after, one.before, _least(one)) for one in ignored),
     ]
     if engine == "start" or (engine and not changed and not ignored):
-        differences.append(
-            Difference(
-                "docker.service",
-                "state",
-                "running with its configuration",
-                seen.record.get("pending") or "not running",
-                "restart",
-            )
-        )
+        wish, state = "running with its configuration", seen.record.get("pending") or "not running"
+        differences.append(Difference("docker.service", "state", wish, state, "restart"))
     if present and seen.info is not None and not seen.enabled and not packages.install:
         differences.append(Difference("docker.service", "enabled", True, False, "none"))
-    live_first = engine == "restart" and bool(seen.running) and not (seen.info or {}).get("LiveRestoreEnabled")
+    unsafe = bool(seen.running) and not (seen.info or {}).get("LiveRestoreEnabled")
     return Plan(
-        host.family if host else "",
-        packages,
-        merged,
-        texts,
-        engine,
-        live_first,
-        tuple(differences),
-        tuple(warnings),
-        wanted,
+        family=host.family if host else "",
+        packages=packages,
+        merged=merged,
+        texts=texts,
+        engine=engine,
+        live_restore_first=engine == "restart" and unsafe,
+        differences=tuple(differences),
+        warnings=tuple(warnings),
+        drop_ins=wanted,
     )
+
+
+def _merged(options: Options, packages: PackagePlan, seen: Observed) -> Merge:
+    """Return ``daemon.json`` as it should be, with our entries or without; refuse what the engine could not run on."""
+    ours, replaced = flatten(seen.record.get("ours", {})), flatten(seen.record.get("replaced", {}))
+    if options.state != "present":
+        return Merge(withdraw(seen.daemon, ours, replaced), {}, {})
+    merged = merge(seen.daemon, grantable(options.daemon, seen.nofile_limit), ours, replaced)
+    _refuse_versions(options, packages, seen)
+    _refuse_size(options.journal_max_use)
+    _refuse_conflicts(merged.file, seen)
+    return merged
+
+
+def _texts(options: Options, merged: Merge) -> dict[str, str | None]:
+    """Return our drop-ins by path, None for one that goes."""
+    if options.state != "present":
+        return {str(JOURNAL): None, str(UNIT): None}
+    timeout = merged.file.get("shutdown-timeout", 15)
+    unit = unit_text(timeout if isinstance(timeout, int) else 15)
+    return {str(JOURNAL): journal_text(options.journal_max_use), str(UNIT): unit}
 
 
 def _least(change: Change) -> str:

@@ -13,6 +13,9 @@ from .errors import BattenError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .engine import Options
+    from .engine_host import Observed
+
 # 25.0: start_interval of health checks and API 1.44. 2.24.4: `!reset`/`!override` in layers.
 MINIMUM_ENGINE = (25, 0, 0)
 MINIMUM_COMPOSE = (2, 24, 4)
@@ -206,23 +209,12 @@ def foreign_files(files: Mapping[str, str], url: str, own: Iterable[str]) -> lis
     return found
 
 
-def plan_packages(
-    source: str,
-    host: System,
-    installed: Mapping[str, Package],
-    files: Mapping[str, str],
-    version: str,
-    hold: bool,
-    url: str,
-    fingerprint: str,
-    architecture: str,
-    key_fingerprint: str | None,
-) -> PackagePlan:
-    """Compare packages and repository ``files`` (``{path: text}``) with what ``source`` needs.
+def plan_packages(options: Options, host: System, seen: Observed) -> PackagePlan:
+    """Compare the packages and repository files that were ``seen`` with what ``options.source`` needs on ``host``.
 
-    ``key_fingerprint`` is that of the key file that is there, if any. Raises BattenError as :func:`wanted` and
-    :func:`foreign_files` do.
+    Raises BattenError as :func:`wanted` and :func:`foreign_files` do.
     """
+    source, installed, version = options.source, seen.installed, options.version
     if source == "preinstalled":
         return PackagePlan()
     packages = wanted(source, host)
@@ -238,17 +230,18 @@ def plan_packages(
     own: tuple[tuple[str, str], ...] = ()
     key = None
     if source == "upstream":
-        (path, text), (key_path, key_url, docker_key) = repository(host, url, architecture)
+        (path, text), (key_path, key_url, docker_key) = repository(host, options.upstream_url, seen.architecture)
         own = ((path, text),)
-        expected = (fingerprint or docker_key).replace(" ", "").upper()
-        key = None if key_fingerprint == expected else (key_path, key_url, expected)
+        expected = (options.upstream_key or docker_key).replace(" ", "").upper()
+        key = None if seen.key == expected else (key_path, key_url, expected)
+    held = {name for name, package in installed.items() if package.held}
     return PackagePlan(
         remove=tuple(name for name in others if name in installed and name not in packages),
         install=install,
-        hold=tuple(name for name in lockable if hold and not (name in installed and installed[name].held)),
-        unhold=tuple(name for name in lockable if not hold and name in installed and installed[name].held),
-        delete=tuple(foreign_files(files, url, [path for path, _text in own])),
-        files=tuple((path, text) for path, text in own if files.get(path) != text),
+        hold=tuple(name for name in lockable if options.hold and name not in held),
+        unhold=tuple(name for name in lockable if not options.hold and name in held),
+        delete=tuple(foreign_files(seen.repositories, options.upstream_url, [path for path, _text in own])),
+        files=tuple((path, text) for path, text in own if seen.repositories.get(path) != text),
         key=key,
     )
 

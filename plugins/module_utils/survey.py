@@ -188,18 +188,18 @@ def look(
         return [_costed(one, wanted, there, seconds) for one in differences]
 
     return Survey(
-        model,
-        wanted,
-        there,
-        networks,
-        costed(found),
-        actions,
-        ends,
-        waits,
-        costed(divided.report),
-        divided.ignored,
-        policy.expired(rules, today),
-        {
+        model=model,
+        desired=wanted,
+        observed=there,
+        networks=networks,
+        differences=costed(found),
+        actions=actions,
+        ends=ends,
+        waits=waits,
+        reported=costed(divided.report),
+        ignored=divided.ignored,
+        expired=policy.expired(rules, today),
+        strangers={
             network["Name"]: [str(one["Id"]) for one in compare_networks.foreign(network, project, view.containers)]
             for network in networks
         },

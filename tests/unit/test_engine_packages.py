@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import engine_packages as packages
+from ansible_collections.batten.core.plugins.module_utils.engine import Options
 from ansible_collections.batten.core.plugins.module_utils.engine_packages import Package, PackagePlan, System
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 
@@ -50,19 +52,12 @@ rNt3ctq3g+cQiorcN3rdHPsTRSAcp+NCz1QF9TwXYtH1XV24A6QMO0+CZwARAQAB
 """
 
 
-def plan(host: System, source: str = "upstream", **changes: Any) -> PackagePlan:
-    given: dict[str, Any] = {
-        "installed": {},
-        "files": {},
-        "version": "",
-        "hold": False,
-        "url": packages.UPSTREAM_URL,
-        "fingerprint": "",
-        "architecture": "amd64",
-        "key_fingerprint": None,
-        **changes,
-    }
-    return packages.plan_packages(source, host, **given)
+def plan(
+    host: System, source: str = "upstream", *, repositories: Any = None, key: str | None = None, **changes: Any
+) -> PackagePlan:
+    installed = changes.pop("installed", {})
+    seen: Any = SimpleNamespace(installed=installed, repositories=repositories or {}, architecture="amd64", key=key)
+    return packages.plan_packages(Options(source=source, **changes), host, seen)
 
 
 def having(*names: str, version: str = "5:28.5.1-1", held: bool = False) -> dict[str, Package]:
@@ -135,7 +130,7 @@ def test_upstream_on_rhel_has_a_checked_repository() -> None:
 def test_nothing_to_do_when_all_is_there() -> None:
     (file, (_path, _url, key)) = packages.repository(TRIXIE, packages.UPSTREAM_URL, "amd64")
     installed = having(*packages.UPSTREAM, "ca-certificates", "iptables", "openssl")
-    assert plan(TRIXIE, installed=installed, files=dict([file]), key_fingerprint=key) == PackagePlan()
+    assert plan(TRIXIE, installed=installed, repositories=dict([file]), key=key) == PackagePlan()
     distro = having("docker.io", "docker-cli", "docker-compose", "ca-certificates", "iptables", "openssl")
     assert plan(TRIXIE, "distro", installed=distro) == PackagePlan()
     assert plan(NOBLE, "preinstalled") == PackagePlan()
