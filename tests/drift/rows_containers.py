@@ -113,7 +113,7 @@ STATES = (
     ),
     row(
         "a container with the labels of a service that is none",
-        f"docker run -d --name yard-old-1 {LABELS}=old python:3.13-slim sleep 600",
+        f"docker run -d --init --name yard-old-1 {LABELS}=old python:3.13-slim sleep 600",
         services("old", "presence"),
         controls=("lifecycle.present",),
     ),
