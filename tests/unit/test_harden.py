@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batten import compose, resources
 from batten.errors import BattenError
-from batten.harden import lost
+from batten.harden import declared, lost
 from batten.harden.decide import DEFAULTS, ROOT_START, Decision, decide
 from batten.harden.evidence import Dockerfile, Evidence, gather, parse_dockerfile, ports
 from batten.plan.profile import Profiles, load_profiles
@@ -157,6 +157,39 @@ def test_a_port_that_no_plan_can_say_stays_as_it_is(profiles: Profiles) -> None:
     moved = decided(profiles, image="example.org/db", ports=both)
     assert [port.address for port in moved.plan["ports"]] == ["127.0.0.1"]
     assert "ports" in decided(profiles, ports=[{"target": 8080, "published": "80"}]).kept
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "told"),
+    [
+        (None, None, False),
+        ("0.0.0.0", None, False),
+        ("::", None, False),
+        ("127.0.0.1", "loopback", False),
+        ("127.0.0.2", "loopback", False),
+        ("::1", "loopback", False),
+        ("10.0.0.5", "loopback", True),
+        ("2001:db8::1", "loopback", True),
+        ("localhost", "loopback", True),
+    ],
+)
+def test_batten_yaml_opens_no_port_further_than_the_file(
+    profiles: Profiles, address: str | None, said: str | None, told: bool
+) -> None:
+    port = {"target": 8000, "published": "8000"} | ({"host_ip": address} if address else {})
+    decisions = {"app": decided(profiles, image="example.com/app:1", ports=[port])}
+    (written,) = declared.definition([], decisions)["services"]["app"]["ports"]
+    assert written.get("publish_on") == said
+    found = declared.undeclared("app", decisions)
+    assert [f"8000 on {address}" in one.what for one in found] == [True] * told
+
+
+def test_one_port_on_several_addresses_is_one_in_batten_yaml(profiles: Profiles) -> None:
+    ports = [{"target": 80, "published": "80", "host_ip": one} for one in ("127.0.0.1", "::1", "127.0.0.2")]
+    decisions = {"app": decided(profiles, image="example.com/app:1", ports=ports)}
+    assert declared.definition([], decisions)["services"]["app"]["ports"] == [
+        {"target": 80, "published": 80, "publish_on": "loopback"}
+    ]
 
 
 def test_what_is_lost_is_named() -> None:
