@@ -13,7 +13,7 @@ from batten.plan.schema import At
 from batten.plan.tunables import follow_disk, said_already, settle_disk, still_fit, tune
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batten.plan.base import BaseService
     from batten.plan.definition import ServiceDefinition
@@ -335,86 +335,63 @@ def retention(plan: ServicePlan, disk_bytes: int | None, where: str) -> list[Fin
 
 def findings(made: Draft, base: BaseService, where: str) -> list[Finding]:
     """Return what a person should know of one service."""
-    plan = made.plan
-    found = []
+    plan, found = made.plan, []
+    key = f"services.{plan.name}"
     if not made.known:
         left = f" but {', '.join(plan.cap_add)}" if plan.cap_add else ""
         dropped = f"all capabilities dropped{left}" if plan.cap_drop else "the engine's default capabilities"
-        found.append(
-            Finding(
-                "warning",
-                where,
-                f"no profile knows {plan.image}: it keeps its user and a writable root, with {dropped}",
-                f"add {plan.image} to a profile's images, or name one: services.{plan.name}.profile in batten.yaml",
-            )
-        )
+        what = f"no profile knows {plan.image}: it keeps its user and a writable root, with {dropped}"
+        fix = f"add {plan.image} to a profile's images, or name one: {key}.profile in batten.yaml"
+        found.append(Finding("warning", where, what, fix))
     if made.guessed:
-        found.append(
-            Finding(
-                "note",
-                where,
-                f"{plan.image} is taken for {plan.profile}, because {made.guessed}",
-                f"name its profile: services.{plan.name}.profile in batten.yaml",
-            )
-        )
+        what = f"{plan.image} is taken for {plan.profile}, because {made.guessed}"
+        found.append(Finding("note", where, what, f"name its profile: {key}.profile in batten.yaml"))
+    found += [
+        Finding("warning", where, what, fix) for what, fix in (*_unsaid(made, base, key), *_exposed(made, base, key))
+    ]
+    return found
+
+
+def _unsaid(made: Draft, base: BaseService, key: str) -> Iterator[tuple[str, str]]:
+    """What nothing says of a service and should be said: what is wrong with that, and what to type."""
+    plan = made.plan
     if plan.secrets and ids(plan.user)[0] is None:
-        found.append(
-            Finding(
-                "warning",
-                where,
-                "nothing says by number which user it runs as, so its secrets belong to root and it may not read them",
-                f'set services.{plan.name}.user: "UID:GID" in batten.yaml',
-            )
+        yield (
+            "nothing says by number which user it runs as, so its secrets belong to root and it may not read them",
+            f'set {key}.user: "UID:GID" in batten.yaml',
         )
     if made.profile.migrates and plan.migrates is None:
-        found.append(
-            Finding(
-                "warning",
-                where,
-                "it changes its database's schema when it starts, and nothing says which database to dump before that",
-                f"set services.{plan.name}.migrates: DATABASE in batten.yaml",
-            )
+        yield (
+            "it changes its database's schema when it starts, and nothing says which database to dump before that",
+            f"set {key}.migrates: DATABASE in batten.yaml",
         )
     if plan.healthcheck is None and not base.has_healthcheck and not plan.one_shot:
-        found.append(
-            Finding(
-                "warning",
-                where,
-                "no health check: nothing can wait for this service or tell that it hangs",
-                f"add services.{plan.name}.healthcheck to batten.yaml",
-            )
+        yield (
+            "no health check: nothing can wait for this service or tell that it hangs",
+            f"add {key}.healthcheck to batten.yaml",
         )
     if not plan.build and profile.split_image(plan.image)[1] in (None, "latest") and "@" not in plan.image:
-        found.append(
-            Finding(
-                "warning",
-                where,
-                f"{plan.image} names no fixed version: every pull may bring another",
-                f"set stack_images.{plan.name} to a tag or a digest",
-            )
+        yield (
+            f"{plan.image} names no fixed version: every pull may bring another",
+            f"set stack_images.{plan.name} to a tag or a digest",
         )
+
+
+def _exposed(made: Draft, base: BaseService, key: str) -> Iterator[tuple[str, str]]:
+    """Credentials that the base shows, and paths whose data no volume keeps: what is wrong, and what to type."""
+    replaced = {**made.profile.environment, **made.own_environment}
     for name, value in base.environment.items():
-        replaced = {**made.profile.environment, **made.own_environment}
         if value and name not in replaced and (_CREDENTIAL_NAME.search(name) or _CREDENTIAL_URL.search(value)):
-            found.append(
-                Finding(
-                    "warning",
-                    where,
-                    f"the base gives {name} in the environment, where docker inspect shows it",
-                    f"deliver it under services.{plan.name}.secrets and set environment.{name} to null in batten.yaml",
-                )
+            yield (
+                f"the base gives {name} in the environment, where docker inspect shows it",
+                f"deliver it under {key}.secrets and set environment.{name} to null in batten.yaml",
             )
-    found.extend(
-        Finding(
-            "warning",
-            where,
-            f"{plan.image} writes to {item.path}, where no volume is mounted",
-            f"add services.{plan.name}.volumes: {{NAME: {item.path}}} to batten.yaml",
-        )
-        for item in made.profile.writable
-        if not item.tmpfs_bytes and plan.read_only and not _covered(item.path, plan)
-    )
-    return found
+    for item in made.profile.writable:
+        if not item.tmpfs_bytes and made.plan.read_only and not _covered(item.path, made.plan):
+            yield (
+                f"{made.plan.image} writes to {item.path}, where no volume is mounted",
+                f"add {key}.volumes: {{NAME: {item.path}}} to batten.yaml",
+            )
 
 
 def _unknown(user: str | None) -> Profile:
