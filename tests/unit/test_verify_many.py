@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -110,6 +111,67 @@ def test_hosts_that_gave_no_answer_are_told_beside_the_others(monkeypatch: pytes
     monkeypatch.setattr(expectations, "from_inventory", lambda *_: expectations.Asked({}, {}, why))
     with pytest.raises(BattenError, match="no host could be judged: web2: the connection timed out"):
         verify.run(tmp_path / "hosts.yml")
+
+
+SUITE = """
+import pytest
+from types import SimpleNamespace
+from batten.errors import BattenError
+from batten.verify import plugin
+from batten.verify.test_controls import test_control
+
+def judge(target, case):
+    if case.host == "down":
+        raise BattenError("no answer", "down", "ping it")
+    raise KeyError(str(case))
+
+class Case(SimpleNamespace):
+    def __str__(self):
+        return self.what
+
+@pytest.fixture(autouse=True)
+def around(case):
+    assert case.what != "setup", "no fixture"
+    yield
+    assert case.what != "teardown", "not put away"
+
+def pytest_generate_tests(metafunc):
+    cases = [Case(host=host, what=what) for host, what in CASES]
+    metafunc.parametrize(("judged", "target", "case"), [(SimpleNamespace(judge=judge), None, case) for case in cases])
+"""
+
+
+def recorder(directory: Path, cases: list[tuple[str, str]], *more: str) -> dict[str, Any]:
+    """What the plugin records of a run of ``test_control`` in which no control comes to a verdict."""
+    suite, results = directory / "test_suite.py", directory / "results.json"
+    suite.write_text(f"CASES = {cases!r}\n{SUITE}")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "batten.verify.plugin"]
+    environment = os.environ | {"BATTEN_VERIFY_RESULTS": str(results), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    words = [*command, "-c", "/dev/null", f"--rootdir={directory}", *more, str(suite)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert results.is_file(), done.stdout + done.stderr
+    return dict(json.loads(results.read_text()))
+
+
+def test_a_control_that_breaks_is_an_error_of_its_host(tmp_path: Path) -> None:
+    cases = [("web1", "call"), ("web1", "call"), ("web2", "setup"), ("web3", "teardown"), ("down", "x"), ("down", "y")]
+    found = recorder(tmp_path, cases)
+    assert found["controls"] == []
+    assert [(error["host"], error["what"].partition(" (")[0]) for error in found["errors"]] == [
+        ("web1", "KeyError: 'call'"),
+        ("web2", "AssertionError: no fixture"),
+        ("web3", "KeyError: 'teardown'"),
+        ("web3", "AssertionError: not put away"),
+        ("down", "no answer"),
+    ]
+    assert found["errors"][0]["what"].endswith(" (test_suite.py, line 12)")
+
+
+def test_a_control_that_never_ran_is_an_error_of_its_host(tmp_path: Path) -> None:
+    found = recorder(tmp_path, [("web1", "x"), ("web2", "x"), ("web2", "y")], "-x")
+    assert [(error["host"], error["what"]) for error in found["errors"][1:]] == [
+        ("web2", "2 of its controls gave no verdict")
+    ]
 
 
 # From outside
