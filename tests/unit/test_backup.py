@@ -17,6 +17,7 @@ from ansible_collections.batten.core.plugins.module_utils import archive, backup
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 from ansible_collections.batten.core.plugins.module_utils.version import VERSION
+from batten.cli import backup as fetching
 from batten.cli import restore as command
 from batten.errors import BattenError as ControllerError
 from batten.plan.model import BackupPlan
@@ -223,3 +224,25 @@ def test_a_file_goes_to_its_host(tmp_path: Path) -> None:
         command.source(file, ["web1", "web3"], "inv")
     with pytest.raises(ControllerError, match="does not exist"):
         command.source(tmp_path / "none.age", ["web1"], "inv")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../.ssh/authorized_keys",
+        "/etc/cron.d/x",
+        "../shop-20261123T060000Z.age",
+        "shop-20261123T060000Z.age\n",
+        "shop-20261123T060000Z.json",
+        "blog-20261123T060000Z.age",
+        None,
+    ],
+)
+def test_a_host_does_not_choose_where_its_backup_goes(name: str | None) -> None:
+    with pytest.raises(ControllerError, match="nothing was fetched"):
+        fetching.file_name({"file": name}, "shop", "web1")
+
+
+def test_a_backup_keeps_the_name_that_it_has_on_its_host() -> None:
+    name = "sh.op-20261123T060000Z.age"
+    assert fetching.file_name({"file": name}, "sh.op", "web1") == name

@@ -10,8 +10,10 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,25 @@ def _backup(connection: Connection, stack: str, directory: Path) -> dict[str, An
     """Have the host make a backup, fetch it, and return its description."""
     made = _make(connection, stack)
     source = made.pop("path")
+    path = directory / file_name(made, stack, connection.host)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / made["file"]
     note(f"{connection.host}: fetching {source}, {_size(made['bytes'])}")
     _fetch(connection, source, path, made["bytes"], made["sha256"])
     described = {**made, "inventory_host": connection.host}
     path.with_suffix(".json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
     return {**described, "path": str(path)}
+
+
+def file_name(made: Mapping[str, Any], stack: str, host: str) -> str:
+    """Return the name of a backup that ``host`` has made, ``STACK-TIME.age``.
+
+    Raises BattenError for any other: a host that somebody else holds would write where it likes on this machine.
+    """
+    name = str(made.get("file"))
+    if not re.fullmatch(re.escape(stack) + r"-[0-9]{8}T[0-9]{6}Z\.age", name):
+        what = f"the host names its backup {name[:80]!r}, which is none of stack {stack}; nothing was fetched"
+        raise BattenError(what, host, "see what this host is: batten verify; do not trust its backups until then")
+    return name
 
 
 def _make(connection: Connection, stack: str) -> dict[str, Any]:
