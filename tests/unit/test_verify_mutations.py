@@ -745,6 +745,36 @@ def test_a_control_holds_where_it_applies(control: str, mutation: Mutation) -> N
     assert "fail" not in said
 
 
+def test_what_the_plan_leaves_to_the_files_is_not_judged_by_it() -> None:
+    """Somebody's own ``stop_grace_period``, ``ulimits``, ``tmpfs``: the layers do not write the plan's beside them."""
+    kept: dict[str, list[Mutation]] = {
+        "stop_grace": [inspect("Config", "StopTimeout", to=None)],
+        "init": [host_config("Init", False)],
+        "reservation": [host_config("MemoryReservation", 1 << 20)],
+        "swap": [host_config("MemorySwap", -1), process(cgroup={"memory.swap.max": "max"})],
+        "cpus": [host_config("NanoCpus", 0), process(cgroup={"cpu.max": "150000 100000"})],
+        "nofile": [host_config("Ulimits", [{"Name": "nofile", "Soft": 1024, "Hard": 2048}])],
+        "oom_score_adj": [host_config("OomScoreAdj", 7)],
+        "shm": [host_config("ShmSize", 64 << 20)],
+        "tmpfs": [host_config("Tmpfs", {"/tmp": "size=8388608,mode=1777", "/cache": ""})],
+        "volumes": [host_config("Mounts", [{"Type": "tmpfs", "Target": "/cache"}])],
+    }
+    for key, changes in kept.items():
+        web = dataclasses.replace(PLAN.services["web"], kept=(key,))
+        own = {"small": dataclasses.replace(PLAN, services={**PLAN.services, "web": web})}
+        for change in changes:
+            live = change(machine())
+            assert failing(live), key
+            assert failing(live, own) == {}, key
+    without = host_config("Tmpfs", {"/cache": ""})(machine())
+    web = dataclasses.replace(PLAN.services["web"], kept=("tmpfs",))
+    own = {"small": dataclasses.replace(PLAN, services={**PLAN.services, "web": web})}
+    assert set(failing(without, own)) == {
+        "mounts.writable",
+        "mounts.tmpfs",
+    }  # what is planned must be there all the same
+
+
 def test_a_network_that_only_publishes_ports_has_no_way_out() -> None:
     closed = {"small": dataclasses.replace(PLAN, closed=("edge",))}
     off = {"com.docker.network.bridge.enable_ip_masquerade": "false"}

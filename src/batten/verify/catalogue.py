@@ -44,6 +44,7 @@ class Entry:
 
     ``(ServicePlan, LiveContainer)``, ``(StackPlan, LiveHost)`` or ``(HostPlan, LiveHost)``.
     ``needs_process``: judges what the kernel enforces, so a container that does not run cannot be judged.
+    ``kept``: what the plan leaves to the stack's own files where it stands in ``ServicePlan.kept``.
     """
 
     id: str
@@ -52,20 +53,27 @@ class Entry:
     cis: str | None
     judge: Callable[[Any, Any], Verdict]
     needs_process: bool
+    kept: str | None
 
 
 _entries: dict[str, Entry] = {}
 
 
 def control(
-    name: str, title: str, *, scope: Scope = "service", cis: str | None = None, needs_process: bool = False
+    name: str,
+    title: str,
+    *,
+    scope: Scope = "service",
+    cis: str | None = None,
+    needs_process: bool = False,
+    kept: str | None = None,
 ) -> Callable[[Judge], Judge]:
     """Declare a control. ``cis`` is its number in the CIS Docker Benchmark 1.6.0."""
 
     def declare(judge: Judge) -> Judge:
         if name in _entries:
             raise ValueError(f"control {name} is declared twice")
-        _entries[name] = Entry(name, title, scope, cis, judge, needs_process)
+        _entries[name] = Entry(name, title, scope, cis, judge, needs_process, kept)
         return judge
 
     return declare
@@ -120,6 +128,8 @@ def judge(
     container = container_of(plan, case.service, live)
     if container is None:
         return not_applicable("no container: lifecycle.present says so")
+    if entry.kept and entry.kept in plan.services[case.service].kept:
+        return not_applicable("the plan leaves it to the stack's own files")
     if entry.needs_process and container.process is None:
         return not_applicable("does not run: lifecycle.running judges that")
     return entry.judge(plan.services[case.service], container)

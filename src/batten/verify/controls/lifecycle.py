@@ -81,12 +81,12 @@ def image_tag(expected: ServicePlan, live: LiveContainer) -> Verdict:
     )
 
 
-@control("lifecycle.init", "An init process reaps and forwards signals as planned")
+@control("lifecycle.init", "An init process reaps and forwards signals as planned", kept="init")
 def init(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.Init", expected.init, bool(live.host_config.get("Init")))
 
 
-@control("lifecycle.stop-grace", "The service gets the planned time to stop")
+@control("lifecycle.stop-grace", "The service gets the planned time to stop", kept="stop_grace")
 def stop_grace(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("Config.StopTimeout", expected.stop_grace_seconds, live.config.get("StopTimeout"))
 

@@ -28,7 +28,7 @@ def memory_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return cgroup_file(live, planned, "memory.max", "memory.limit_in_bytes")
 
 
-@control("limits.swap", "The service gets no swap", cis="5.11")
+@control("limits.swap", "The service gets no swap", cis="5.11", kept="swap")
 def swap(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if not live.host.info.get("SwapLimit", False):
         return not_applicable("this kernel does not account swap (docker info: SwapLimit false)")
@@ -36,7 +36,7 @@ def swap(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.MemorySwap", limit(expected, live), live.host_config["MemorySwap"])
 
 
-@control("limits.swap-cgroup", "The kernel gives the service no swap", cis="5.11", needs_process=True)
+@control("limits.swap-cgroup", "The kernel gives the service no swap", cis="5.11", needs_process=True, kept="swap")
 def swap_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     files = process(live).cgroup
     if "memory.swap.max" in files:
@@ -47,7 +47,7 @@ def swap_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return not_applicable("this kernel does not account swap (no memory.swap.max, no memory.memsw.limit_in_bytes)")
 
 
-@control("limits.memory-reservation", "The memory reservation is the planned one")
+@control("limits.memory-reservation", "The memory reservation is the planned one", kept="reservation")
 def reservation(expected: ServicePlan, live: LiveContainer) -> Verdict:
     planned = expected.memory_reservation_bytes
     if limit(expected, live) != expected.memory_bytes:  # it goes with the limit that still holds
@@ -55,7 +55,7 @@ def reservation(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return equal("HostConfig.MemoryReservation", planned, live.host_config["MemoryReservation"])
 
 
-@control("limits.cpus", "The processor limit and its shares are the planned ones", cis="5.12")
+@control("limits.cpus", "The processor limit and its shares are the planned ones", cis="5.12", kept="cpus")
 def cpus(expected: ServicePlan, live: LiveContainer) -> Verdict:
     quota = equal("HostConfig.NanoCpus", round(expected.cpus * 1e9), live.host_config["NanoCpus"])
     if expected.cpu_shares is None:
@@ -63,7 +63,9 @@ def cpus(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return all_of(quota, equal("HostConfig.CpuShares", expected.cpu_shares, live.host_config["CpuShares"]))
 
 
-@control("limits.cpus-cgroup", "The kernel enforces the planned processor limit", cis="5.12", needs_process=True)
+@control(
+    "limits.cpus-cgroup", "The kernel enforces the planned processor limit", cis="5.12", needs_process=True, kept="cpus"
+)
 def cpus_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     files = process(live).cgroup
     words = files.get("cpu.max", f"{files.get('cpu.cfs_quota_us')} {files.get('cpu.cfs_period_us')}").split()
@@ -88,7 +90,7 @@ def pids_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return cgroup_file(live, expected.pids, "pids.max")
 
 
-@control("limits.nofile", "The limit on open files is the planned one", cis="5.19")
+@control("limits.nofile", "The limit on open files is the planned one", cis="5.19", kept="nofile")
 def nofile(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if expected.nofile is None:
         return not_applicable("the plan leaves it to the engine's default")
@@ -99,7 +101,7 @@ def nofile(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return all_of(told, equal("/proc nofile", (str(expected.nofile),) * 2, live.process.nofile))
 
 
-@control("limits.oom-score", "The out-of-memory score is the planned one")
+@control("limits.oom-score", "The out-of-memory score is the planned one", kept="oom_score_adj")
 def oom_score(expected: ServicePlan, live: LiveContainer) -> Verdict:
     told = equal("HostConfig.OomScoreAdj", expected.oom_score_adj, live.host_config["OomScoreAdj"])
     if live.process is None:
@@ -107,7 +109,7 @@ def oom_score(expected: ServicePlan, live: LiveContainer) -> Verdict:
     return all_of(told, equal("/proc oom_score_adj", expected.oom_score_adj, live.process.oom_score_adj))
 
 
-@control("limits.shm", "The shared memory size is the planned one")
+@control("limits.shm", "The shared memory size is the planned one", kept="shm")
 def shm(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if expected.shm_bytes is None:
         return not_applicable("the plan leaves it to the engine's default")

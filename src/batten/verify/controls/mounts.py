@@ -23,6 +23,7 @@ SENSITIVE = (
 def writable(expected: ServicePlan, live: LiveContainer) -> Verdict:
     planned = set(expected.volumes.values()) | {one.path for one in expected.tmpfs} | set(_writable_extras(expected))
     found = {mount["Destination"] for mount in _mounts(live) if mount.get("RW", True)} | set(_tmpfs(live))
+    planned |= found & _own_tmpfs(expected, live)
     unplanned, missing = sorted(found - planned), sorted(planned - found)
     if unplanned or missing:
         return fails("; ".join(filter(None, [_list("writable but not planned", unplanned), _list("missing", missing)])))
@@ -138,6 +139,17 @@ def _tmpfs(live: LiveContainer) -> dict[str, dict[str, str]]:
                 "mode": f"{options.get('Mode', 0o1777):o}",
             }
     return found
+
+
+def _own_tmpfs(expected: ServicePlan, live: LiveContainer) -> set[str]:
+    """Paths in memory that the stack's own files may have asked for: they are added to the plan's where it keeps them.
+
+    Compose makes ``tmpfs:`` to ``HostConfig.Tmpfs`` and ``volumes: type: tmpfs`` to ``HostConfig.Mounts``.
+    """
+    listed = set(live.host_config.get("Tmpfs") or {}) if "tmpfs" in expected.kept else set()
+    if "volumes" in expected.kept:
+        listed |= {one["Target"] for one in live.host_config.get("Mounts") or () if one.get("Type") == "tmpfs"}
+    return listed
 
 
 def _options(text: str) -> dict[str, str]:
