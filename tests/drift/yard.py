@@ -16,7 +16,7 @@ from batten.plan.model import StackPlan, stack_from_json
 from batten.verify.catalogue import cases, judge
 from batten.verify.live import endpoints, read, sysctl_names
 from tests.drift.row import STACK, STATE, Difference
-from tests.host.site import Site
+from tests.host.site import Site, lives
 from tests.rig import hosts
 
 HERE = Path(__file__).parent
@@ -95,18 +95,13 @@ class Yard(Site):
 
     def starts(self) -> dict[str, str]:
         """Return the service of each container of ours, by its ID and the time of its last start."""
-        ours = f"--filter label=com.docker.compose.project={STACK}"
-        found = json.loads(self.host.run(f"docker ps -aq {ours} | xargs -r docker inspect").stdout or "[]")
-        return {
-            f"{one['Id']} {one['State']['StartedAt']}": one["Config"]["Labels"]["com.docker.compose.service"]
-            for one in found
-        }
+        return {start: service for service, start in lives(self.host, STACK)}
 
     def failing(self) -> set[str]:
         """The controls of ``batten verify`` that fail now."""
         live = read(
             self.host.name,
-            lambda command: _Result(self.host.run(command, check=False)),
+            self.host.answer,
             {STACK: STACK},
             more=[*endpoints(self.plans), *sysctl_names(ROLE)],
         )
@@ -142,10 +137,3 @@ def named(found: Iterable[Difference], expected: Iterable[Difference]) -> frozen
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> frozenset[Difference]:
     return frozenset((one["scope"], one["name"], one["facet"]) for one in rows)
-
-
-class _Result:
-    """What testinfra's ``host.run`` gives, from the rig's."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.rc, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr

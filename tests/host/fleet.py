@@ -37,14 +37,14 @@ class Fleet:
         idle = {"image": IMAGE, "healthcheck": {"test": ["CMD", "/bin/true"], "interval": "60s", "start_period": "5s"}}
         names = [f"idle-{number}" for number in range(self.services)]
         base.write_text(json.dumps({"services": dict.fromkeys(names, idle)}))
-        connection = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
-        stack = {"stack_name": "idle", "stack_base": str(base), "infisical_mode": "none"}
-        stack["stack_drift_timer"] = "12h"
-        capacity = {"stack_capacity": {"memory": "20G", "cpus": 2}}
-        path = self.directory / "hosts.yml"
-        every = {name: {**connection, **stack, **capacity} for name in self.hosts}
-        path.write_text(json.dumps({"stack": {"hosts": every}}))
-        return path
+        stack = {
+            "stack_name": "idle",
+            "stack_base": str(base),
+            "stack_drift_timer": "12h",
+            "stack_capacity": {"memory": "20G", "cpus": 2},
+            "infisical_mode": "none",
+        }
+        return site.inventory(self.directory, dict.fromkeys(self.hosts, stack))
 
     def up(self, *options: str) -> None:
         """Deploy on all hosts; AssertionError with all that was said if one fails."""

@@ -13,7 +13,7 @@ from typing import Any
 from tests.host import site
 from tests.rig import hosts
 
-ROOT = Path(__file__).parents[2]
+ROOT = site.ROOT
 BASE = Path(__file__).parent / "stacks" / "shop" / "compose.yaml"
 HOLDER = """p=$(sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p' /run/lock/batten-shop.lock) && test -n "$p" && kill -0 $p"""
 """Shell: succeeds while a run holds the stack; ``$p`` is its process."""
@@ -60,6 +60,11 @@ class Shop:
         self.directory = directory
         self.variables = {"stack_capacity": {"memory": "6G", "cpus": 2}, "stack_base": str(BASE), **variables}
 
+    @property
+    def inventory(self) -> Path:
+        """The inventory, as it is now."""
+        return site.inventory(self.directory, {self.host.name: {"stack_name": "shop", **self.variables}})
+
     def up(self, **variables: Any) -> Run:
         """Run the playbook; AssertionError with all it said if it fails."""
         run = self.run(**variables)
@@ -79,11 +84,7 @@ class Shop:
 
     def start(self, *options: str, **variables: Any) -> subprocess.Popen[str]:
         """Start the playbook in a process group of its own."""
-        inventory = self.directory / "hosts.yml"
-        connection = {"ansible_connection": "community.docker.docker", "stack_name": "shop"}
-        host = {**connection, **self.variables}
-        inventory.write_text(json.dumps({"stack": {"hosts": {self.host.name: host}}}))
-        return site.play("playbooks/stack.yml", inventory, self.directory, options, variables)
+        return site.play("playbooks/stack.yml", self.inventory, self.directory, options, variables)
 
     def finish(self, process: subprocess.Popen[str]) -> Run:
         """Wait for a run and read what it said."""
@@ -93,16 +94,14 @@ class Shop:
 
     def containers(self) -> dict[str, Container]:
         """Return what is there of the project, by service."""
-        filters = f"--filter label=com.docker.compose.project={self.project}"
-        found = self.host.run(f"docker ps -aq {filters} | xargs -r docker inspect").stdout
         return {
-            one["Config"]["Labels"]["com.docker.compose.service"]: Container(
-                f"{one['Id']} {one['State']['StartedAt']}",
+            site.service(one): Container(
+                site.life(one),
                 one["State"]["Status"],
                 one["State"].get("Health", {}).get("Status", ""),
                 one["Config"]["Image"],
             )
-            for one in json.loads(found or "[]")
+            for one in site.containers(self.host, self.project)
         }
 
     def touched_since(self, before: Mapping[str, Container]) -> set[str]:
@@ -125,8 +124,7 @@ class Shop:
 
     def get(self, path: str) -> str:
         """What the stack answers on its public port, through proxy and API."""
-        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
-        return self.host.run(["python3", "-c", program, f"http://{self.host.address}{path}"]).stdout
+        return site.get(self.host, path)
 
     def current(self) -> str:
         """The ID of the release that ``current`` names, or nothing."""

@@ -15,6 +15,7 @@ from typing import Any
 from tests.rig import hosts, registry
 
 ROOT = Path(__file__).parents[2]
+CONNECTION = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,7 @@ class Site:
     @property
     def inventory(self) -> Path:
         """The inventory, as it is now."""
-        connection = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
-        path = self.directory / "hosts.yml"
-        host = {self.host.name: {**connection, **self.variables}}
-        path.write_text(json.dumps({"stack": {"hosts": host}}))
-        return path
+        return inventory(self.directory, {self.host.name: self.variables})
 
     def run(self, *options: str, playbook: str = "site.yml", **variables: Any) -> Run:
         """Run a playbook with what ``variables`` lay over the inventory."""
@@ -91,17 +88,11 @@ class Site:
 
     def get(self, path: str) -> str:
         """What the stack answers on its public port 80."""
-        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
-        return self.host.run(["python3", "-c", program, f"http://{self.host.address}{path}"], check=False).stdout
+        return get(self.host, path, check=False)
 
     def lives(self, stack: str = "") -> dict[str, str]:
         """Return each service's container and the time of its start: equal lives are untouched containers."""
-        project = f"--filter label=com.docker.compose.project={stack or self.stack}"
-        found = json.loads(self.host.run(f"docker ps -aq {project} | xargs -r docker inspect").stdout or "[]")
-        return {
-            one["Config"]["Labels"]["com.docker.compose.service"]: f"{one['Id']} {one['State']['StartedAt']}"
-            for one in found
-        }
+        return dict(lives(self.host, stack or self.stack))
 
     def secret(self, name: str, stack: str = "") -> str:
         """Return a value of the sealed bundle."""
@@ -109,6 +100,41 @@ class Site:
         sealed = f"/var/lib/batten/{stack}/secrets.cred"
         words = f"systemd-creds decrypt --name=batten-{stack} {sealed} -"
         return str(json.loads(self.host.run(words).stdout)["values"][name])
+
+
+def inventory(directory: Path, stack: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write the inventory of a directory: hosts of the rig in group ``stack``, each with its variables."""
+    path = directory / "hosts.yml"
+    every = {name: {**CONNECTION, **variables} for name, variables in stack.items()}
+    path.write_text(json.dumps({"stack": {"hosts": every}}))
+    return path
+
+
+def get(host: hosts.Host, path: str, *, check: bool = True) -> str:
+    """Return what a host answers on its port 80."""
+    program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
+    return host.run(["python3", "-c", program, f"http://{host.address}{path}"], check=check).stdout
+
+
+def containers(host: hosts.Host, project: str) -> list[dict[str, Any]]:
+    """Return what ``docker inspect`` says of each container of a Compose project."""
+    ours = f"--filter label=com.docker.compose.project={project}"
+    found: list[dict[str, Any]] = json.loads(host.run(f"docker ps -aq {ours} | xargs -r docker inspect").stdout or "[]")
+    return found
+
+
+def lives(host: hosts.Host, project: str) -> list[tuple[str, str]]:
+    """Return of each container of a project its service, and its ID with the time of its last start."""
+    return [(service(one), life(one)) for one in containers(host, project)]
+
+
+def service(inspected: Mapping[str, Any]) -> str:
+    return str(inspected["Config"]["Labels"]["com.docker.compose.service"])
+
+
+def life(inspected: Mapping[str, Any]) -> str:
+    """Equal lives are untouched containers."""
+    return f"{inspected['Id']} {inspected['State']['StartedAt']}"
 
 
 def play(

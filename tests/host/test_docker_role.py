@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.host.site import ROOT, finished, inventory, play
 from tests.rig import hosts
 
-ROOT = Path(__file__).parents[2]
 DAEMON = "/etc/docker/daemon.json"
 UNIT = "/etc/systemd/system/docker.service"
 
@@ -27,34 +27,16 @@ class Role:
 
     def __init__(self, host: hosts.Host, directory: Path) -> None:
         self.host = host
-        self.inventory = directory / "hosts.yml"
-        self.inventory.write_text(
-            f"stack: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, docker_source: distro}}}}, "
-            "vars: {stack_name: app, stack_build: host}}"
-        )
+        self.directory = directory
+        variables = {"docker_source": "distro", "stack_name": "app", "stack_build": "host"}
+        self.inventory = inventory(directory, {host.name: variables})
 
     def run(self, *, check: bool = False, **variables: Any) -> dict[str, Any]:
         """Return the module's result; ``msg`` is there if it refused."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        }
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        words = [program, "-i", str(self.inventory), "playbooks/docker.yml", "--diff", "-e", json.dumps(variables)]
-        done = subprocess.run(
-            [*words, *(["--check"] if check else [])],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.lstrip().startswith("{"), done.stdout + done.stderr
-        report = json.loads(done.stdout)
-        result: dict[str, Any] = report["plays"][0]["tasks"][-1]["hosts"][self.host.name]
-        assert done.returncode == (2 if result.get("failed") else 0), done.stdout + done.stderr
+        options = ["--check"] if check else []
+        run = finished(play("playbooks/docker.yml", self.inventory, self.directory, options, variables), self.host.name)
+        result = dict(list(run.tasks.values())[-1])
+        assert run.code == (2 if result.get("failed") else 0), run.output
         return result
 
     def daemon(self) -> dict[str, Any]:

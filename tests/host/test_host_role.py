@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.host.site import Run, finished, play
+from tests.host.site import Run, finished, inventory, play
 from tests.rig import hosts, images, registry
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +42,7 @@ class Role:
 
     def __init__(self, host: hosts.Host, outside: hosts.Host, directory: Path) -> None:
         self.host, self.outside, self.directory = host, outside, directory
-        self.inventory = directory / "hosts.yml"
-        named = {host.name: {"ansible_connection": "community.docker.docker", **STACK}}
-        self.inventory.write_text(json.dumps({"stack": {"hosts": named}}))
+        self.inventory = inventory(directory, {host.name: STACK})
 
     def run(self, *options: str, playbook: str = "playbooks/host.yml", **variables: Any) -> dict[str, Any]:
         """Return the module's result."""

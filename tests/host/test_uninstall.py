@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.host import standin
+from tests.host.site import finished, inventory, play
 from tests.rig import hosts
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -24,41 +20,22 @@ def host() -> Iterator[hosts.Host]:
     started.remove()
 
 
-def play(host: hosts.Host, directory: Path, *options: str) -> list[str]:
+def uninstalled(host: hosts.Host, directory: Path, *options: str) -> list[str]:
     """Run playbooks/uninstall.yml; return what the module says it changed."""
-    inventory = directory / "hosts.yml"
-    inventory.write_text(
-        f"stack: {{hosts: {{{host.name}: {{ansible_connection: community.docker.docker, stack_name: demo}}}}}}"
-    )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "src"),
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    }
-    program = Path(sys.executable).parent / "ansible-playbook"
-    done = subprocess.run(
-        [program, "-i", inventory, "playbooks/uninstall.yml", *options],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    tasks = json.loads(done.stdout)["plays"][0]["tasks"]
-    changes: list[str] = tasks[0]["hosts"][host.name]["changes"]
-    return changes
+    there = inventory(directory, {host.name: {"stack_name": "demo"}})
+    run = finished(play("playbooks/uninstall.yml", there, directory, options, {}), host.name)
+    assert run.code == 0, run.output
+    return list(run.task("Remove the stack")["changes"])
 
 
 def test_it_takes_what_is_ours_and_keeps_the_data_and_the_engine(host: hosts.Host, tmp_path: Path) -> None:
     host.run("docker run -d --name mine --restart unless-stopped python:3.13-slim sleep 600")
     engine = host.run("systemctl show -p ActiveEnterTimestamp docker").stdout
-    predicted = play(host, tmp_path, "--check")
+    predicted = uninstalled(host, tmp_path, "--check")
     assert set(standin.containers(host)) == {"db", "web", "late", "once", ""}
-    assert play(host, tmp_path) == predicted
+    assert uninstalled(host, tmp_path) == predicted
     assert "container demo-db-1: removed" in predicted
-    assert play(host, tmp_path) == []
+    assert uninstalled(host, tmp_path) == []
 
     assert host.run("docker ps -a --format '{{.Names}}'").stdout.split() == ["mine"]
     assert host.run("docker network ls -q --filter label=com.docker.compose.project=demo").stdout == ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,19 +41,12 @@ def failing(host: hosts.Host) -> set[str]:
     directories = [stack.PLAN.backup.directory] if stack.PLAN.backup else []
     live = read(
         host.name,
-        lambda command: _Result(host.run(command, check=False)),
+        host.answer,
         {"small": "small"},
         backups=directories,
         more=endpoints(planned),
     )
     return {case.entry.id for case in cases(host.name, planned) if judge(case, planned, live).status == "fail"}
-
-
-class _Result:
-    """What testinfra's ``host.run`` gives, from the rig's."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.rc, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
 
 
 def test_the_deployed_stack_holds_every_control(host: hosts.Host) -> None:
@@ -297,8 +289,8 @@ def test_a_port_that_answers_another_host_is_noticed(host: hosts.Host) -> None:
     host.run(f"docker run -d --name stranger -p {host.address}:5432:8443 {key} {serve}")
     second = hosts.start(f"{NAME}-2", image="base")
     try:
-        live = read(host.name, lambda words: _Result(host.run(words, check=False)), {"small": "small"})
-        away = scan.from_host(lambda words: _Result(second.run(words, check=False)))
+        live = read(host.name, host.answer, {"small": "small"})
+        away = scan.from_host(second.answer)
         for vantage in (away, scan.from_here):
             seen = scan.outside(live, [stack.PLAN], [vantage])
             assert seen[host.address][5432] == "open"
@@ -329,8 +321,8 @@ def test_the_whole_suite_runs_as_batten_verify_does(host: hosts.Host, tmp_path: 
 def test_a_login_that_is_not_root_reads_through_sudo_or_says_why_not(host: hosts.Host) -> None:
     host.run("useradd -m ann")
 
-    def as_ann(command: str) -> _Result:
-        return _Result(host.run(command, check=False, user="ann"))
+    def as_ann(command: str) -> hosts.Answer:
+        return host.answer(command, user="ann")
 
     with pytest.raises(BattenError, match="sudo refused"):
         read(host.name, as_ann, {"small": "small"})

@@ -21,6 +21,15 @@ LEGACY_CGROUPS = ("SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1", "systemd.unified_cgrou
 _IMAGES: dict[str, Callable[[], str]] = {"base": base.base, "engine": base.engine}
 
 
+@dataclass
+class Answer:
+    """What testinfra's ``host.run`` gives."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
 @dataclass(frozen=True)
 class Host:
     """A host of the rig, by the name of its container."""
@@ -58,6 +67,11 @@ class Host:
         if check and done.returncode:
             raise RigError(f"on {self.name}: {command!r} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
+
+    def answer(self, command: str, user: str = "root") -> Answer:
+        """Run a shell command as testinfra does: whatever its exit status."""
+        done = self.run(command, check=False, user=user)
+        return Answer(done.returncode, done.stdout, done.stderr)
 
     def put(self, path: str, text: str, mode: str = "0644") -> None:
         """Write a file on the host, its directory too."""
@@ -108,10 +122,6 @@ class Host:
         ensure(network)
         with addresses_held(network) as (v4, v6):
             docker("network", "connect", "--ip", v4, "--ip6", v6, network.name, self.name)
-
-    def unplug(self, network: Network) -> None:
-        """Take that interface away again."""
-        docker("network", "disconnect", network.name, self.name)
 
     def remove(self) -> None:
         """Remove the host and its disk; nothing happens if there is none."""
