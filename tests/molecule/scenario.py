@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rig import base, hosts, machine, networks, registry
+from tests.rig import base, hosts, networks, registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def run(scenario: str) -> None:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "BATTEN_RIG_BASE": base.base(),
-        "BATTEN_RIG_INIT": " ".join(["/sbin/init", *(hosts.LEGACY_CGROUPS if machine.has_cgroup_v1() else ())]),
+        "BATTEN_RIG_INIT": " ".join(hosts.init()),
         "BATTEN_RIG_MIRROR": registry.mirror_url(),
     }
     done = subprocess.run(

@@ -158,11 +158,10 @@ def start(
     words += ["--network", PUBLIC.name]
     words += ["--memory", memory, "--memory-swap", memory] if memory else []
     words += [word for port in publish for word in ("--publish", port)]
-    init = ["/sbin/init", *(LEGACY_CGROUPS if machine.has_cgroup_v1() else ())]
     host = Host(name)
     try:
         with addresses_held(PUBLIC) as (v4, v6):
-            docker(*words, "--ip", v4, "--ip6", v6, parent, *init)
+            docker(*words, "--ip", v4, "--ip6", v6, parent, *init())
         for network in networks:
             host.plug_in(network)
         docker("start", name)
@@ -179,6 +178,11 @@ def get(name: str) -> Host:
     if not inspect("container", name):
         raise RigError(f"there is no host {name}; start one with: python -m tests.rig host {name}")
     return Host(name)
+
+
+def init() -> list[str]:
+    """What a host starts, with the words that systemd needs on this machine."""
+    return ["/sbin/init", *(LEGACY_CGROUPS if machine.has_cgroup_v1() else ())]
 
 
 def _disk(name: str) -> str:
