@@ -5,6 +5,7 @@ Nothing else below ``src/batten`` imports Ansible, so that what plans and render
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -41,16 +42,13 @@ def load_hosts(
     _use_own_settings()
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
-    from ansible.plugins.loader import init_plugin_loader
-    from ansible.utils.collection_loader import AnsibleCollectionConfig
     from ansible.vars.manager import VariableManager
 
     inventory = inventory_source(inventory)
     if "," not in inventory:
         check_syntax(Path(inventory))
     try:
-        if AnsibleCollectionConfig.collection_finder is None:
-            init_plugin_loader()
+        _use_ansibles_loader()
         loader = _loader_without_vault()
         manager = InventoryManager(loader=loader, sources=[inventory])
         if limit:
@@ -119,6 +117,27 @@ def inventory_source(inventory: str) -> str:
             "this inventory does not exist", inventory, "batten init writes one; -i names a directory or a file"
         )
     return str(path.resolve())
+
+
+def _use_ansibles_loader() -> None:
+    """Install Ansible's loader of collections, which finds those of the person too, in place of Python's.
+
+    It knows no package that it has not made itself (ansible.utils.collection_loader): it makes them all anew, and what
+    batten has imported of them, such as the class of its errors, stays the same.
+    """
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+    if AnsibleCollectionConfig.collection_finder is not None:
+        return
+    names = [name for name in sys.modules if name.partition(".")[0] == "ansible_collections"]
+    imported = {name: sys.modules.pop(name) for name in names}
+    init_plugin_loader()
+    for name, module in imported.items():
+        if not hasattr(module, "__path__"):
+            parent, _, own = name.rpartition(".")
+            setattr(importlib.import_module(parent), own, module)
+            sys.modules[name] = module
 
 
 def _use_own_settings() -> None:

@@ -159,3 +159,20 @@ def test_ctrl_c_ends_ansible_and_leaves_nothing(local: str, tmp_path: Path, monk
 def test_host_keys_are_checked_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANSIBLE_HOST_KEY_CHECKING", raising=False)
     assert runner._environment()["ANSIBLE_HOST_KEY_CHECKING"] == "True"
+
+
+BESIDE = """
+from batten import connection, errors, runner
+runner.load_hosts({source!r})
+from ansible_collections.batten.core.plugins.module_utils import errors as host
+from ansible_collections.community.docker.plugins.module_utils import version
+print(connection.host_program("drift")[-1], host.BattenError is errors.BattenError)
+"""
+
+
+def test_what_batten_imports_of_its_collection_stays_the_same_beside_ansibles_loader(tmp_path: Path) -> None:
+    """In a process of its own, as the command line is: here the loader is there first (conftest.py)."""
+    source = inventory(tmp_path, stack_name="shop")
+    words = [sys.executable, "-c", BESIDE.format(source=source)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("drift True\n", 0), done.stderr
