@@ -201,6 +201,7 @@ def converge(payload: Payload, options: Options, docker: Docker, paths: StackPat
         raise _after_failure(run, failure, good, seen.observed) from failure
     kept = [*owned, *_keep_up(run, check=False)]
     marked = release.mark_good(paths, payload, actor.survey.images)
+    postgres.keep_newest_dumps(paths)
     _remember(run)
     there = docker.inspect_all(one["Id"] for one in docker.list(run.project))
     image_files.remember(docker, paths, [ones[0] for ones in by_service(there).values()])

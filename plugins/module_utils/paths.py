@@ -229,7 +229,7 @@ class StackPaths(SharedPaths):
 
     @property
     def dumps(self) -> Path:
-        """Database dumps made before a migration."""
+        """Database dumps made before a migration; the newest of each database stay."""
         return self.state / "dumps"
 
     @property

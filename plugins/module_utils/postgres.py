@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -56,6 +57,9 @@ _SESSIONS = """
 SELECT coalesce(json_object_agg(name, number), '{}') FROM
   (SELECT usename AS name, count(*) AS number FROM pg_stat_activity WHERE usename IS NOT NULL GROUP BY 1) AS found;
 """
+
+_DUMP = re.compile(r"(?P<database>.+)-\d{8}T\d{6}Z\.dump\Z", re.DOTALL)
+_DUMPS_KEPT = 2
 
 
 def accepted(bundle: credentials.Bundle, spec: Mapping[str, Any]) -> dict[str, str]:
@@ -136,6 +140,23 @@ def dump(docker: Docker, project: str, spec: Mapping[str, Any], paths: StackPath
             raise
         atomic.sync_directory(paths.dumps)
         return path, client.restore.format(database=database, path=path)
+
+
+def keep_newest_dumps(paths: StackPaths) -> None:
+    """Remove all but the newest dumps of each database, and what a killed one left: they hold all data in plain.
+
+    For a release that is healthy, by a caller who holds the stack's lock.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(paths.dumps.iterdir()) if paths.dumps.is_dir() else ():
+        match = _DUMP.match(path.name)
+        if match:
+            found.setdefault(match["database"], []).append(path)
+        elif path.name.startswith("."):
+            path.unlink()
+    for dumps in found.values():
+        for path in dumps[:-_DUMPS_KEPT]:
+            path.unlink()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import credentials, postgres, postgres_roles, scram
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
+from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
 SPEC: dict[str, Any] = {
     "superuser": "postgres",
@@ -222,3 +224,20 @@ def test_the_bundle_says_whom_to_accept() -> None:
     bundle = credentials.Bundle(b"", values, others, {"word": "app_b"})
     assert postgres.accepted(bundle, spec) == {"app_b": "two", "app_a": "one", "exporter": "e", "postgres": "s"}
     assert "postgres" not in postgres.accepted(bundle, {**spec, "managed": {"user": "doadmin"}})
+
+
+def test_two_dumps_of_each_database_stay_and_no_half_one(tmp_path: Path) -> None:
+    paths = StackPaths("shop", str(tmp_path))
+    postgres.keep_newest_dumps(paths)  # no dump was ever made
+    paths.dumps.mkdir(parents=True)
+    kept = [
+        ".b-20261101T000000Z.dump",
+        "app-20261103T000000Z.dump",
+        "app-20261104T000000Z.dump",
+        "app-b-20261101T000000Z.dump",
+        "mine.dump",
+    ]
+    for name in (*kept, "app-20261101T000000Z.dump", "app-20261102T000000Z.dump", ".app.x1y2"):
+        (paths.dumps / name).touch()
+    postgres.keep_newest_dumps(paths)
+    assert sorted(path.name for path in paths.dumps.iterdir()) == kept
