@@ -6,6 +6,8 @@ somewhere else; ``delivery.py`` turns values into files.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
 import secrets
@@ -38,7 +40,8 @@ class Bundle:
     """What ``secrets.cred`` holds: the values, and the key of this stack's digests. Part of every backup.
 
     ``users`` are the login roles that go with the values of alternating PostgreSQL roles; ``versions`` are Infisical's
-    of the values, where it has them; ``made`` are the times of the values, as :func:`lock.now` writes them.
+    of the values, where it has them; ``made`` are the times of the values, as :func:`lock.now` writes them. ``given``
+    are digests of what a person handed in last, by name: the value in use may be newer.
     """
 
     digest_key: bytes
@@ -47,6 +50,7 @@ class Bundle:
     users: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
     made: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, values: Mapping[str, str], at: str = "") -> Bundle:
         """Return this bundle with ``values`` laid over its own, made ``at`` (default: now)."""
@@ -61,7 +65,7 @@ class Bundle:
 def from_json(stored: Mapping[str, Any]) -> Bundle:
     """Return the bundle that :meth:`Bundle.to_json` gave, of this version or an older one."""
     others = {name: Other(**other) for name, other in stored.get("others", {}).items()}
-    rest = {key: stored[key] for key in ("values", "users", "versions", "made") if key in stored}
+    rest = {key: stored[key] for key in ("values", "users", "versions", "made", "given") if key in stored}
     return Bundle(bytes.fromhex(stored["digest_key"]), others=others, **rest)
 
 
@@ -180,18 +184,28 @@ def unlock(paths: StackPaths) -> Delivery:
 
 
 def put(paths: StackPaths, given: Any) -> list[str]:
-    """Keep values that a person gave, ``{NAME: value}``; return the names that changed."""
+    """Keep values that a person gave, ``{NAME: value}``; return the names that changed.
+
+    One that was handed in before, as an inventory does at every run, is no news: what took its place since, by a
+    rotation or in Infisical, stays.
+    """
     if not isinstance(given, dict) or not all(
         isinstance(value, str) and value and _NAME.match(name) for name, value in given.items()
     ):
         raise BattenError("standard input is not {NAME: value}", "put", 'type: {"api_key": "..."} with non-empty texts')
     with held(paths.lock):
         bundle = load(paths)
-        changed = {name: value for name, value in given.items() if bundle.values.get(name) != value}
+        digests = {name: _given_digest(bundle, name, value) for name, value in given.items()}
+        news = {name: value for name, value in given.items() if bundle.given.get(name) != digests[name]}
+        changed = {name: value for name, value in news.items() if bundle.values.get(name) != value}
         _refuse_fixed(paths, sorted(name for name in changed if name in bundle.values))
-        if changed:
-            save(paths, bundle.having(changed))
+        if news:
+            save(paths, replace(bundle.having(changed), given={**bundle.given, **digests}))
     return sorted(changed)
+
+
+def _given_digest(bundle: Bundle, name: str, value: str) -> str:
+    return hmac.new(bundle.digest_key, f"given {name}\0{value}".encode(), hashlib.sha256).hexdigest()
 
 
 def _refuse_fixed(paths: StackPaths, replaced: Sequence[str]) -> None:

@@ -213,3 +213,22 @@ def test_what_never_changes_is_given_once(paths: StackPaths) -> None:
     assert "take infisical_encryption_key out" in caught.value.fix
     assert "b" * 32 not in str(caught.value)
     assert credentials.load(paths).values["word"] == "two", "nothing was kept"
+
+
+def test_a_variable_that_stays_in_the_inventory_takes_nothing_newer_back(paths: StackPaths) -> None:
+    assert credentials.put(paths, {"key": "first", "other": "x"}) == ["key", "other"]
+    credentials.save(paths, credentials.load(paths).having({"key": "rotated"}))
+    assert credentials.put(paths, {"key": "first", "other": "x"}) == []
+    assert credentials.load(paths).values["key"] == "rotated"
+    assert credentials.put(paths, {"key": "second", "other": "x"}) == ["key"]
+    assert credentials.load(paths).values == {"key": "second", "other": "x"}
+
+
+def test_a_value_that_was_there_before_it_was_handed_in_is_handed_in_all_the_same(paths: StackPaths) -> None:
+    credentials.save(paths, credentials.empty().having({"key": "same"}))
+    assert credentials.put(paths, {"key": "same"}) == []
+    credentials.save(paths, credentials.load(paths).having({"key": "rotated"}))
+    assert credentials.put(paths, {"key": "same"}) == []
+    bundle = credentials.load(paths)
+    assert bundle.values == {"key": "rotated"}
+    assert credentials.from_json(bundle.to_json()) == bundle

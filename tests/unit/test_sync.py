@@ -240,6 +240,18 @@ def test_what_is_newer_here_is_stored_though_nothing_has_changed_there(paths: St
     assert vault.asked[0] != ""
 
 
+def test_what_a_person_changes_there_is_not_undone_by_the_variable_it_first_came_from(
+    paths: StackPaths, vault: Vault, running: type[Running]
+) -> None:
+    credentials.put(paths, {"token": "cafe"})
+    look(paths, vault)
+    vault.type("token", "beef")
+    for _ in range(2):  # site.yml hands it over before each of its two tasks
+        credentials.put(paths, {"token": "cafe"})
+        look(paths, vault)
+    assert vault.stored["token"].value == credentials.load(paths).values["token"] == "beef"
+
+
 def test_what_a_person_types_during_a_look_is_for_the_next(
     paths: StackPaths, vault: Vault, running: type[Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
