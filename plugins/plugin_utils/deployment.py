@@ -75,7 +75,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc]  # ansible-core ships 
             return seen
         payload, warnings = render(settings, stacks, observed_from(seen))
         given = self.given(payload["secrets"]["generate"], variables)
-        remember(str(variables.get("inventory_hostname", "")), seen)
+        remember(self.root(variables), str(variables.get("inventory_hostname", "")), seen)
         if given and not self._task.check_mode:
             self.hand_over(settings.name, given, variables)
         options = {
@@ -162,9 +162,12 @@ def costly(pending: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def remember(host: str, seen: Mapping[str, Any]) -> None:
-    """Keep what a host had, for ``batten plan`` without it. A read-only home is no reason to fail a run."""
-    path = record_path(host)
+def remember(root: Path, host: str, seen: Mapping[str, Any]) -> None:
+    """Keep what a host of the inventory in ``root`` had, for ``batten plan`` without it.
+
+    A read-only home is no reason to fail a run.
+    """
+    path = record_path(root, host)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"capacity": seen["capacity"], "plans": seen["plans"]}, sort_keys=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -45,11 +46,13 @@ def settings_of(inventory: str, limit: str | None = None) -> dict[str, tuple[Sta
 
 def stacks_of(inventory: str, hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[StackSettings, ...]]:
     """Return the stacks of each host whose variables are known already (``runner.load_hosts``)."""
-    root = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
-    return {
-        host: host_stacks(variables, source=f"{inventory}: {host}", root=root.resolve())
-        for host, variables in hosts.items()
-    }
+    root = root_of(inventory)
+    return {host: host_stacks(variables, source=f"{inventory}: {host}", root=root) for host, variables in hosts.items()}
+
+
+def root_of(inventory: str) -> Path:
+    """Return the directory of an inventory, as Ansible's ``inventory_dir`` has it."""
+    return (Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent).resolve()
 
 
 def plan_inventory(inventory: str, limit: str | None = None, given: Given | None = None) -> Plan:
@@ -62,7 +65,8 @@ def plan_inventory(inventory: str, limit: str | None = None, given: Given | None
 
 def plan_fleet(inventory: str, settings: Stacks, given: Given) -> Plan:
     """Return the plan of hosts whose settings are known already; as :func:`plan_inventory`."""
-    observed = observe(settings, given, read_record, lambda hosts: ask_hosts(inventory, hosts))
+    root = root_of(inventory)
+    observed = observe(settings, given, lambda host: read_record(root, host), lambda hosts: ask_hosts(inventory, hosts))
     return plan(
         {host: (settings[host], observed[host].capacity) for host in settings},
         {host: observed[host].plans for host in settings},
@@ -109,16 +113,20 @@ def _with(observed: Observed, given: Given) -> Observed:
     )
 
 
-def record_path(host: str) -> Path:
-    """Return where the last run kept a host's capacity (XDG Base Directory Specification: ``$XDG_STATE_HOME``)."""
+def record_path(root: Path, host: str) -> Path:
+    """Return where the last run kept a host's capacity (XDG Base Directory Specification: ``$XDG_STATE_HOME``).
+
+    ``root`` is the inventory's directory: another inventory's host of the same name is another host.
+    """
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "batten" / "capacity" / f"{host}.json"
+    inventory = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    return Path(state) / "batten" / "capacity" / f"{host}.{inventory}.json"
 
 
-def read_record(host: str) -> Observed | None:
+def read_record(root: Path, host: str) -> Observed | None:
     """Return what the last run kept of a host; None if there is nothing, or nothing that can be read."""
     try:
-        return observed_from(json.loads(record_path(host).read_text()))
+        return observed_from(json.loads(record_path(root, host).read_text()))
     except (OSError, ValueError, TypeError, KeyError, BattenError):
         return None
 

@@ -124,7 +124,8 @@ class Tiny:
 
     def forget(self) -> None:
         """Take away what earlier runs kept of the host, so that it must be asked."""
-        (self.directory / "batten" / "capacity" / f"{self.host.name}.json").unlink(missing_ok=True)
+        for record in (self.directory / "batten" / "capacity").glob(f"{self.host.name}.*.json"):
+            record.unlink()
 
     def state(self) -> str:
         return self.host.run(STATE).stdout

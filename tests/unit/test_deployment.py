@@ -7,9 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 
-from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction, asked, costly
+from ansible_collections.batten.core.plugins.plugin_utils.deployment import ControllerAction, asked, costly, remember
 from batten.errors import BattenError
+from batten.fleet import read_record, root_of
 from batten.plan import Finding, StackSettings, refuse
 
 
@@ -35,7 +38,7 @@ def test_a_plan_with_an_error_is_refused_in_its_words_and_one_with_warnings_is_n
     refuse([warning])
     with pytest.raises(BattenError) as refused:
         refuse([warning, error])
-    assert str(refused.value) == "it has no user (shop/web)\n  fix: name one"
+    assert str(refused.value) == "shop/web: it has no user\n  fix: name one"
 
 
 def test_a_host_is_asked_of_the_projects_and_disks_of_its_stacks() -> None:
@@ -51,3 +54,26 @@ def test_every_recreation_of_data_is_told_with_what_it_took() -> None:
     known, unknown = costly([{**one, "seconds": 7.5}, one])
     assert known.startswith("db will be made anew, which took 7.5 s last time: image (--defer-stateful")
     assert unknown.startswith("db will be made anew: image")
+
+
+def test_what_a_run_keeps_of_a_host_is_no_other_inventorys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`batten init` names a host after its stack, so staging's and production's have one name."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for number, name in enumerate(("production", "staging"), 1):
+        file = tmp_path / name / "hosts.yml"
+        file.parent.mkdir()
+        file.write_text("stack: {hosts: {app: }}\n")
+        for source in (file, file.parent):  # however the run was told of it
+            manager = InventoryManager(loader=DataLoader(), sources=[str(source)])
+            variables = manager.get_host("app").get_vars()
+            seen = {"capacity": {"memory_bytes": number, "cpus": 1}, "plans": {}}
+            remember(Action().root(variables), "app", seen)
+            for read in (str(file), str(file.parent)):
+                found = read_record(root_of(read), "app")
+                assert found is not None
+                assert found.capacity.memory_bytes == number
+    (tmp_path / "third").mkdir()
+    assert read_record(root_of(str(tmp_path / "third")), "app") is None
+    before = read_record(root_of(str(tmp_path / "production")), "app")
+    assert before is not None
+    assert before.capacity.memory_bytes == 1
