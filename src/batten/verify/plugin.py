@@ -24,7 +24,7 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.controls: list[dict[str, Any]] = []
-        self.errors: list[dict[str, str]] = []
+        self.errors: dict[str, dict[str, str]] = {}  # of each host, what ended its controls, and the fix
         self.hosts: list[dict[str, Any]] = []
         self.cases: dict[str, str] = {}  # of the tests, host by id
         self.told: set[str] = set()
@@ -53,14 +53,16 @@ class Recorder:
         silent = [host for test, host in self.cases.items() if test not in self.told]
         for host in sorted(set(silent)):
             self._fail("", host, f"{silent.count(host)} of its controls gave no verdict", BROKEN)
-        self.path.write_text(json.dumps({"controls": self.controls, "errors": self.errors, "hosts": self.hosts}))
+        errors = [  # one of each host, as a report has them
+            {"host": host, "what": "; ".join(found), "fix": next(iter(found.values()))}
+            for host, found in self.errors.items()
+        ]
+        self.path.write_text(json.dumps({"controls": self.controls, "errors": errors, "hosts": self.hosts}))
 
     def _fail(self, test: str, host: str, what: str, fix: str) -> None:
         """Note an error, once: where a host cannot be read, each of its controls comes to the same."""
         self.told.add(test)
-        error = {"host": host, "what": what, "fix": fix}
-        if error not in self.errors:
-            self.errors.append(error)
+        self.errors.setdefault(host, {})[what] = fix
 
 
 def crash(report: pytest.TestReport) -> str:

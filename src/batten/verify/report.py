@@ -88,8 +88,7 @@ def _verdict(report: Report) -> str:
     seconds = f"in {report.seconds:.1f} s"
     if report.errors:
         failed = f"{_many(counts['fail'], 'control')} failed"
-        hosts = len({error["host"] for error in report.errors})
-        return f"{_many(hosts, 'host')} could not be judged, {failed}, {seconds}"
+        return f"{_many(len(report.errors), 'host')} could not be judged, {failed}, {seconds}"
     if counts["fail"]:
         return f"{counts['fail']} of {judged} controls fail, {seconds}"
     waived = f", {counts['waived']} of them waived" if counts["waived"] else ""
