@@ -70,7 +70,7 @@ END
     echo "protocol $(echo "$shown" | sed -nE 's/^ *Protocol *: *//p; s/^New, (TLS[^,]*),.*/\1/p' | head -n 1)"
     echo "certificate $(echo "$shown" | certificate)"
     # Level 0 has this client offer what it would not by itself (openssl-ciphers(1)).
-    old=$(quietly timeout 5 openssl s_client "$@" -tls1_1 -cipher DEFAULT@SECLEVEL=0 </dev/null | certificate)
+    old=$(echo "$trusted" | quietly timeout 5 openssl s_client "$@" -tls1_1 -cipher DEFAULT@SECLEVEL=0 | certificate)
     echo "old ${old:+accepted}"
 }
 
