@@ -320,7 +320,10 @@ class Rotation:
 
     def _converge(self) -> None:
         # Units are no matter of secrets, and the timer's own may not write them.
-        done = apply.converge(self.payload, apply.Options(manage_units=False), self.docker, self.paths)
+        try:
+            done = apply.converge(self.payload, apply.Options(manage_units=False), self.docker, self.paths)
+        except OSError as error:  # a full disk, a directory that may not be written: no reason to stay halfway
+            raise BattenError(str(error), f"stack {self.paths.stack}", "see: df -h; then run site.yml") from error
         self.result.actions += done.actions
 
     def _timed(self, state: str) -> _Timed:

@@ -64,7 +64,10 @@ Type=oneshot
 {_ENGINE_RUNS}ExecStart=/usr/bin/python3 {PROGRAM} sync %i
 CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_KILL CAP_SYS_PTRACE
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-{_LIMITS}{SANDBOX}""",
+{_LIMITS}{SANDBOX}# Instead of the above: what is changed reaches the stack by a whole run, which makes missing
+# directories of data, also below /home, and may find Compose below /root.
+ProtectHome=no
+""",
 }
 
 DRIFT = f"""\

@@ -160,6 +160,21 @@ def test_a_value_that_does_not_work_goes_back_everywhere(world: World, paths: St
     assert world.remote["app"] == "p1"
 
 
+def test_values_go_back_also_where_the_system_refuses(
+    world: World, paths: StackPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def converge(*_: Any) -> Any:
+        if world.saved.values["token"] != FIRST["token"]:
+            raise OSError(30, "Read-only file system", "/home/shop/data")
+        return world.converge()
+
+    monkeypatch.setattr(apply, "converge", converge)
+    with pytest.raises(rotation.Returned, match="Read-only file system: '/home/shop/data'\nThe old values are back"):
+        turn(world, paths).adopt({"token": "t2"})
+    assert world.saved.values == world.remote == FIRST
+    assert not world.saved.others
+
+
 def test_killed_while_it_goes_back_it_still_goes_back(world: World, paths: StackPaths) -> None:
     begin = (world.saved, dict(world.used))
     for dies_at in range(1, 40):
