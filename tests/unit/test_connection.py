@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +149,68 @@ def test_a_tunnel_to_nothing_is_refused(found: list[dict[str, Any]], says: str) 
 def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tunnel", "-i", "inventories/demo", "infisical", "--port", port]) == 1
     assert "from 1 to 65535" in capsys.readouterr().err
+
+
+# An ssh that listens where -L says, answers who looks whether it does, and loses its own connection at the next one.
+_SSH = """#!{python}
+import socket, sys
+word = sys.argv[sys.argv.index("-L") + 1].split(":")
+with socket.create_server((word[0], int(word[1]))) as server:
+    server.accept()
+    server.accept()
+sys.exit("Connection to web1 closed by remote host.")
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> connection.Connection:
+    program = tmp_path / "ssh"
+    program.write_text(_SSH.replace("{python}", sys.executable))
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = connection.Connection("web1", "ssh", target="web1")
+    monkeypatch.setattr(tunnel, "of_inventory", lambda *_: {"web1": found})
+    monkeypatch.setattr(tunnel, "find", lambda *_: tunnel.Target("grafana", "172.18.0.5", 3000))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return found
+
+
+def test_a_tunnel_that_breaks_is_no_success(
+    ssh: connection.Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = tunnel._told
+
+    def used(target: tunnel.Target, port: int, host: str, as_json: bool) -> None:
+        told(target, port, host, as_json)
+        socket.create_connection(("127.0.0.1", port), 10).close()
+
+    monkeypatch.setattr(tunnel, "_told", used)
+    assert main(["tunnel", "-i", "inventories/demo", "grafana", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["name"] == "grafana"
+    assert "the tunnel broke: Connection to web1 closed by remote host." in said.err
+
+
+def _localhosts() -> list[str]:
+    """The addresses that localhost is here: not every machine has IPv6."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return ["127.0.0.1", "::1"]
+    return ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("address", _localhosts())
+def test_another_programs_port_is_not_given_out_as_a_tunnel(
+    ssh: connection.Connection, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A password may be typed into the page there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as other:
+        port = other.getsockname()[1]
+        assert main(["tunnel", "-i", "inventories/demo", "grafana", "--port", str(port)]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"port {port} cannot be opened here" in said.err
+        assert tunnel._free_port(port) != port
 
 
 def test_a_tunnel_that_ends_takes_its_relays_with_it_and_says_nothing_of_them(

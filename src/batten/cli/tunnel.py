@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import json
 import shlex
 import signal
@@ -89,13 +90,14 @@ def run(args: argparse.Namespace) -> int:
     group = INFISICAL if args.name == INFISICAL and _group_exists(args) else ""
     connection = one(of_inventory(args.inventory, args.limit, group), args.inventory)
     target = find(connection, args)
-    port = args.port or _free_port(target.port)
+    port = _own_port(args.port) if args.port else _free_port(target.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ssh must not outlive us
     with contextlib.suppress(KeyboardInterrupt):
         if connection.kind == "ssh":
-            _through_ssh(connection, target, port, args.json)
-        else:
-            asyncio.run(_relayed(connection, target, port, args.json))
+            said = _through_ssh(connection, target, port, args.json)
+            note(f"the tunnel broke: {said}")
+            return 1
+        asyncio.run(_relayed(connection, target, port, args.json))
     note("the tunnel is closed")
     return 0
 
@@ -140,15 +142,37 @@ def _group_exists(args: argparse.Namespace) -> bool:
     return any(values["groups"].get(INFISICAL) for values in hosts.values())
 
 
+def _own_port(port: int) -> int:
+    """Return the port that a person wants; raises BattenError where another program has it: its page would open."""
+    try:
+        return _unused(port)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise BattenError(f"port {port} cannot be opened here: {why}", "127.0.0.1", "give another --port") from error
+
+
 def _free_port(wanted: int) -> int:
     """Return ``wanted`` if it is free here, else any that is."""
     for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return int(probe.getsockname()[1])
+        with contextlib.suppress(OSError):
+            return _unused(port)
     raise BattenError("no port is free on this machine", "127.0.0.1", "give one with --port")
+
+
+def _unused(port: int) -> int:
+    """Return ``port``, or any for 0, if nothing listens on it at either address that localhost is; else OSError."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        port = int(probe.getsockname()[1])
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("::1", port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # anything else: this machine has no IPv6
+            raise
+    return port
 
 
 def _told(target: Target, port: int, host: str, as_json: bool) -> None:
@@ -161,24 +185,29 @@ def _told(target: Target, port: int, host: str, as_json: bool) -> None:
     note("Ctrl-C closes it")
 
 
-def _through_ssh(connection: Connection, target: Target, port: int, as_json: bool) -> None:
+def _through_ssh(connection: Connection, target: Target, port: int, as_json: bool) -> str:
+    """Keep the tunnel open until ssh ends by itself; return its last words. Raises BattenError if it does not open."""
     words = connection.forward(port, target.address, target.port)
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             deadline = time.monotonic() + _OPEN_SECONDS
-            while not _answers(port):
+            # Who answers while ssh is gone is somebody else.
+            while not _answers(port) or process.poll() is not None:
                 if process.poll() is not None or time.monotonic() > deadline:
                     process.terminate()
-                    said = process.stderr.read() if process.stderr else b""
-                    last = (said.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
-                    raise BattenError(
-                        f"ssh cannot open the tunnel: {last}", connection.host, f"try: {shlex.join(words)}"
-                    )
+                    what, fix = f"ssh cannot open the tunnel: {_last(process)}", f"try: {shlex.join(words)}"
+                    raise BattenError(what, connection.host, fix)
                 time.sleep(0.1)
             _told(target, port, connection.host, as_json)
             process.wait()
+            return _last(process)
         finally:
             process.terminate()
+
+
+def _last(process: subprocess.Popen[bytes]) -> str:
+    said = process.stderr.read() if process.stderr else b""
+    return (said.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
 
 
 def _answers(port: int) -> bool:
