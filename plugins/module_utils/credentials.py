@@ -79,11 +79,15 @@ class Delivery:
 
 
 def resolve(
-    paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: Bundle, coming: Collection[str] = ()
+    paths: StackPaths,
+    rules: Mapping[str, Mapping[str, Any]],
+    bundle: Bundle,
+    coming: Collection[str] = (),
+    renew: bool = True,
 ) -> tuple[Bundle, list[str]]:
     """Return the bundle with every value that ``rules`` names, and the names made now.
 
-    No value is ever made twice, but for certificates that are due. A rule without a ``generator``
+    No value is ever made twice, but for certificates that are due, with ``renew``. A rule without a ``generator``
     (``{"from": VARIABLE}``) stands for a value that a person hands in. ``coming`` names those that check mode has not
     handed in; anything stands for them.
     Raises BattenError naming the values that a person must give, or one that is not what its rule says.
@@ -95,7 +99,9 @@ def resolve(
     if lacking := [name for name in asked if name not in coming]:
         raise _not_given(paths, rules, lacking)
     wanted = {
-        name: rules[name] for name in rules if name in missing or generators.due(name, rules[name], bundle.values)
+        name: rules[name]
+        for name in rules
+        if name in missing or (renew and generators.due(name, rules[name], bundle.values))
     }
     made = dict.fromkeys(asked, "coming")
     to_make = {name: rule for name, rule in wanted.items() if name not in made}
@@ -151,13 +157,16 @@ def delivered(bundle: Bundle, rules: Mapping[str, Mapping[str, Any]]) -> dict[st
     return found
 
 
-def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Collection[str] = ()) -> Delivery:
+def deliver(
+    paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Collection[str] = (), renew: bool = True
+) -> Delivery:
     """Make missing values, keep them encrypted, mount memory and write every consumer's files.
 
     ``spec`` is the release's ``secrets`` (docs/architecture.md). Safe to repeat; with nothing to do it only reads.
-    ``coming`` names what a person will hand in, which only check mode has to be told.
+    ``coming`` names what a person will hand in, which only check mode has to be told. Without ``renew`` a certificate
+    that is due stays.
     """
-    bundle, made = resolve(paths, spec["generate"], load(paths), coming if check else ())
+    bundle, made = resolve(paths, spec["generate"], load(paths), coming if check else (), renew)
     changes = [f"{name}: made" for name in made]
     if not paths.credentials.exists():
         changes.append("secrets.cred: written")
@@ -176,11 +185,14 @@ def deliver(paths: StackPaths, spec: Mapping[str, Any], check: bool, coming: Col
 
 
 def unlock(paths: StackPaths) -> Delivery:
-    """Deliver again what was delivered last; for a boot, when memory is empty. Makes no new value."""
+    """Deliver again what was delivered last; for a boot, when memory is empty. Makes no new value.
+
+    It renews no certificate either: so early the clock may be far off, and what it signed would begin at a wrong time.
+    """
     spec = atomic.read_json(paths.secrets_spec, None)
     if spec is None:
         raise gone(paths)
-    return deliver(paths, spec, check=False)
+    return deliver(paths, spec, check=False, renew=False)
 
 
 def put(paths: StackPaths, given: Any) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from . import openssl
+from . import command, openssl
 from .errors import BattenError
 
 CA_DAYS = 3650
@@ -112,19 +112,25 @@ def validity(certificate: str) -> tuple[datetime, datetime]:
     return _read(start), _read(end)
 
 
-def renewal(certificate: str) -> datetime:
-    """Return when a certificate is to be renewed."""
-    return renewed_at(*validity(certificate))
-
-
 def renewed_at(start: datetime, end: datetime) -> datetime:
     """Return when a certificate that holds from ``start`` to ``end`` is to be renewed: at two thirds of that."""
     return start + (end - start) * 2 / 3
 
 
 def due(certificate: str, now: datetime | None = None) -> bool:
-    """Return whether a certificate is to be renewed. One of the future is not: it is the clock that is wrong."""
-    return (now or _now()) >= renewal(certificate)
+    """Return whether a certificate is to be renewed: late in its time, or made by a clock that was ahead."""
+    start, end = validity(certificate)
+    return (now or _now()) >= renewed_at(start, end) or begins_later(start, now)
+
+
+def begins_later(start: datetime, now: datetime | None = None) -> bool:
+    """Return whether ``start`` lies in the future, and it is not the clock that is behind.
+
+    The kernel knows whether somebody keeps its time, whichever program does (timedatectl(1), NTPSynchronized).
+    """
+    if start <= (now or _now()):
+        return False
+    return command.run(["timedatectl", "show", "--property=NTPSynchronized", "--value"]).stdout.strip() == "yes"
 
 
 def matches(key: str, certificate: str) -> bool:

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _values(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: B
         if name not in bundle.values:
             action = "none" if credentials.provided(rule) else "rewrite"
             found.append(Difference(paths.stack, _SCOPE, name, PRESENCE, "a value", "absent", action))
-        elif name in known and (not known[name]["fits"] or known[name]["renewal"] <= time.time()):
+        elif name in known and _is_due(known[name]):
             found.append(_ending(paths.stack, name, rule, known[name]))
         elif rule.get("expires") and _age(bundle.made.get(name)) > rule["expires"] * _DAY:
             wanted, actual = f"at most {rule['expires']} days old", f"of {bundle.made.get(name) or 'an unknown day'}"
@@ -144,10 +145,22 @@ def _values(paths: StackPaths, rules: Mapping[str, Mapping[str, Any]], bundle: B
     return found
 
 
+def _is_due(known: Mapping[str, Any]) -> bool:
+    return not known["fits"] or known["renewal"] <= time.time() or _begins_later(known)
+
+
+def _begins_later(known: Mapping[str, Any]) -> bool:
+    """Return whether batten made it by a clock that was ahead. A person's own may be for later."""
+    begins, now = (datetime.fromtimestamp(at, timezone.utc) for at in (known.get("start", 0), time.time()))
+    return pki.begins_later(begins, now)
+
+
 def _ending(stack: str, name: str, rule: Mapping[str, Any], known: Mapping[str, Any]) -> Difference:
     """A certificate that is to be renewed: by a run where batten made it, else by a person."""
     given = credentials.provided(rule)
-    if known["fits"]:
+    if known["fits"] and _begins_later(known):
+        actual = f"begins only on {time.strftime('%Y-%m-%d', time.gmtime(known['start']))}, by a clock that was ahead"
+    elif known["fits"]:
         actual = f"{'ends' if known['end'] >= time.strftime('%Y-%m-%d', time.gmtime()) else 'ended'} {known['end']}"
     else:
         actual = "no certificate that openssl reads" if given else "not what its rule asks for"
@@ -202,7 +215,8 @@ def _validity(name: str, rule: Mapping[str, Any], values: Mapping[str, str], cer
     notice = min(NOTICE_SECONDS, (end - start).total_seconds() / 6)
     renewal = end.timestamp() - notice if given else pki.renewed_at(start, end).timestamp()
     fits = given or generators.fits(name, rule, values)
-    return {"fits": fits, "renewal": renewal, "end": end.strftime("%Y-%m-%d")}
+    begins = {} if given else {"start": start.timestamp()}
+    return {"fits": fits, "renewal": renewal, "end": end.strftime("%Y-%m-%d"), **begins}
 
 
 def _gone(paths: StackPaths) -> Difference:

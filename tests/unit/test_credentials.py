@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import credentials, generators, mounts
+from ansible_collections.batten.core.plugins.module_utils import credentials, generators, mounts, pki
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
@@ -114,6 +114,17 @@ def test_unlock_delivers_again_and_makes_nothing(paths: StackPaths) -> None:
     (paths.secrets / "db" / "password").unlink()
     again = credentials.unlock(paths)
     assert (again.changes, again.digests) == (["db/password: written"], first.digests)
+
+
+def test_a_boot_renews_no_certificate_and_the_next_run_does(paths: StackPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = {"ca": {"generator": "ca"}, "web": {"generator": "x509", "ca": "ca", "names": ["web"]}}
+    spec = {"generate": rules, "deliveries": {"web": {**ME, "files": {"crt": {"secret": "web_certificate"}}}}}
+    credentials.deliver(paths, spec, check=False)
+    before = credentials.load(paths)
+    monkeypatch.setattr(pki, "due", lambda _certificate: True)
+    assert credentials.unlock(paths).changes == []
+    assert credentials.load(paths) == before
+    assert credentials.deliver(paths, spec, check=False).changes[:2] == ["ca: made", "web: made"]
 
 
 def test_credentials_that_are_lost_are_not_silently_made_anew(paths: StackPaths) -> None:

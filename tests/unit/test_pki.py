@@ -104,7 +104,19 @@ def test_after_a_ca_was_renewed_both_of_them_hold_for_both_leaves(ca: Authority,
         assert [verify(leaf, trusted, tmp_path) for trusted in (ca.certificate, renewed)] == ["OK", "OK"]
 
 
-def test_times() -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_begins_in_the_future_is_due_where_it_is_not_the_clock_that_is_behind(
+    kept: bool, fake_program: Callable[[str, str], None]
+) -> None:
+    fake_program("timedatectl", f"#!/bin/sh\necho {'yes' if kept else 'no'}\n")
+    key = pki.make_key()
+    certificate = pki.make_ca("tls_ca", key, days=3650, now=NOW)
+    assert pki.due(certificate, NOW - timedelta(days=60)) is kept
+    assert not pki.due(certificate, NOW)
+
+
+def test_times(fake_program: Callable[[str, str], None]) -> None:
+    fake_program("timedatectl", "#!/bin/sh\necho no\n")
     key = pki.make_key()
     certificate = pki.make_ca("tls_ca", key, days=3650, now=NOW)
     start, end = pki.validity(certificate)

@@ -136,6 +136,18 @@ def test_a_certificate_is_asked_about_once_and_again_when_anything_of_it_changes
     assert bundled(tmp_path, rules, values) == [("ca", "expiry", "rewrite"), ("web", "expiry", "rewrite")]
 
 
+def test_a_certificate_that_was_made_by_a_clock_that_was_ahead_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callable[[str, str], None]
+) -> None:
+    fake_program("timedatectl", "#!/bin/sh\necho yes\n")
+    rules = {"ca": {"generator": "ca"}}
+    values = generators.generate_all(rules, {})
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    found = secret_facets._values(StackPaths("shop", str(tmp_path)), rules, Bundle(KEY, values))
+    assert [(one.name, one.facet, one.action) for one in found] == [("ca", "expiry", "rewrite")]
+    assert str(found[0].actual).endswith("by a clock that was ahead")
+
+
 def test_a_certificate_that_a_person_gives_is_told_before_it_ends_and_is_theirs_to_renew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
