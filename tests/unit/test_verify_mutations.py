@@ -432,6 +432,14 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("mounts.sensitive", mount(Source="/", Destination="/host", RW=True)),
     ("mounts.sensitive", mount(Source="/etc", Destination="/host/etc")),
     ("mounts.sensitive", mount(Source="/var/lib/batten", Destination="/state")),
+    *(
+        ("mounts.sensitive", mount(Source=source))
+        for source in (
+            *("/var", "/var/lib", "/opt", "/opt/batten", "/opt/batten/small", "/opt/batten/small/secrets/store"),
+            *("/opt/batten/small/releases", "/opt/batten/other/base"),
+        )
+    ),
+    ("mounts.sensitive", mount(Source="/var/lib", RW=True)),
     ("mounts.propagation", mount(Propagation="rshared")),
     ("mounts.files", mount_of("/etc/web", RW=True)),
     ("mounts.files", mount_of("/etc/web", Source="/opt/batten/small/files/web/other")),
@@ -502,6 +510,8 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("secrets.mount", mount_of("/run/secrets", RW=True)),
     ("secrets.mount", mount_of("/run/secrets", Source="/opt/batten/small/secrets/store")),
     ("secrets.mount", mount_of("/run/secrets", Source="/srv/secrets/web")),
+    ("secrets.mount", mount_of("/run/secrets", Source="/opt/batten/other/secrets/web")),
+    *(("secrets.mount", mount(Source=source)) for source in ("/", "/opt", "/opt/batten", "/opt/batten/small")),
     ("secrets.mount", mount(service="migrate", Source="/opt/batten/small/secrets", Destination="/run/secrets")),
     ("daemon.live-restore", field("info", LiveRestoreEnabled=False)),
     ("daemon.userland-proxy", lambda live: dataclasses.replace(live, daemon={})),
@@ -618,6 +628,8 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("images.environment", image(Config={"Env": ["API_TOKEN=value"]})),
     ("mounts.volume-places", volume(Driver="nfs")),
     ("mounts.volume-places", volume(Name="other")),
+    ("mounts.volume-places", volume(Options={"type": "none", "o": "bind", "device": "/"})),
+    ("mounts.volume-places", volume(Options={"type": "none", "o": "ro,bind", "device": "/opt/batten/small/secrets"})),
     ("backups.timer", unit("batten-backup@small.timer", ActiveState="inactive")),
     ("secrets.sync-timer", unit("batten-sync@small.timer", UnitFileState="disabled")),
     ("secrets.looked", later(3600)),
@@ -782,6 +794,16 @@ def test_a_network_that_only_publishes_ports_has_no_way_out() -> None:
         live = network("small_edge", Options=options)(recorded())
         (verdict,) = [found for case, found in verdicts(live, closed) if case.entry.id == "networks.internal"]
         assert verdict.status == wanted, options
+
+
+def test_the_stacks_own_files_may_be_mounted_and_a_volume_may_lie_on_a_disk() -> None:
+    """Also writable ones, where the plan has them: data beside the base."""
+    data = mount(Source="/opt/batten/small/base/data", Destination="/x", RW=True)
+    web = dataclasses.replace(PLAN.services["web"], extra_volumes=("./data:/x",))
+    stacks = {"small": dataclasses.replace(PLAN, services={**PLAN.services, "web": web})}
+    disk = volume(Options={"type": "none", "o": "bind", "device": "/mnt/disk/data"})
+    assert failing(then(data, disk)(recorded()), stacks) == {}
+    assert set(failing(data(recorded()))) == {"mounts.writable"}
 
 
 def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -139,7 +139,7 @@ def container_of(plan: StackPlan, service: str, live: LiveHost) -> LiveContainer
     """The service's container; ``docker compose run`` leftovers are not it."""
     for container in live.containers:
         if (container.project, container.service) == (plan.project, service) and not is_oneoff(container):
-            return container
+            return replace(container, stack=plan.name)
     return None
 
 

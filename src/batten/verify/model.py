@@ -93,11 +93,15 @@ class LiveProcess:
 
 @dataclass(frozen=True)
 class LiveContainer:
-    """One container: the engine's account (``inspect``) and the kernel's (``process``, None unless it runs)."""
+    """One container: the engine's account (``inspect``) and the kernel's (``process``, None unless it runs).
+
+    ``stack`` is the one as whose service it is judged.
+    """
 
     inspect: Mapping[str, Any]
     process: LiveProcess | None
     host: LiveHost
+    stack: str = ""
 
     @property
     def id(self) -> str:

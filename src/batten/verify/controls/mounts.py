@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from batten.verify.catalogue import control
@@ -12,10 +14,10 @@ if TYPE_CHECKING:
 
     from batten.plan.model import ServicePlan, StackPlan
 
-# CIS 5.6 names these; a bind of the whole root is worse than any of them.
+# CIS 5.6 names these; a bind of what lies above them is worse than any of them.
 SENSITIVE = (
-    *("/", "/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr", "/root", "/var/lib/docker", "/run"),
-    *("/home", "/var/lib/batten", "/var/run"),
+    *("/boot", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr", "/root", "/var/lib/docker", "/run"),
+    *("/home", "/var/lib/batten", "/var/run", "/opt/batten"),
 )
 
 
@@ -52,12 +54,15 @@ def volume_places(expected: StackPlan, live: LiveHost) -> Verdict:
         if one is None:
             problems.append(f"{volume.name} does not exist")
             continue
-        device = (one.get("Options") or {}).get("device")
+        options = one.get("Options") or {}
+        device = str(options.get("device") or "")
         said.append(f"{volume.name} {device or one.get('Driver')}")
         if one.get("Driver") != "local":
             problems.append(f"{volume.name} has driver {one.get('Driver')}, planned local")
         if volume.device and device != volume.device:
             problems.append(f"{volume.name} lies at {device or 'the engine'}, planned {volume.device}")
+        elif not volume.device and "bind" in _options(str(options.get("o") or "")) and is_sensitive(device):
+            problems.append(f"{volume.name} is {device} of the host")
     if problems:
         return fails("; ".join(problems))
     return holds("; ".join(said)) if said else not_applicable("the stack keeps no data")
@@ -96,7 +101,7 @@ def docker_socket(expected: ServicePlan, live: LiveContainer) -> Verdict:
     "mounts.sensitive", "No system directory of the host is writable, and only planned ones can be read", cis="5.6"
 )
 def sensitive(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    found = [m for m in _mounts(live) if m["Type"] == "bind" and _is_sensitive(m["Source"])]
+    found = [m for m in _mounts(live) if m["Type"] == "bind" and _is_foreign(m["Source"], live)]
     planned = {tuple(entry.split(":")[:2]) for entry in expected.extra_volumes}
     writable = [m["Source"] for m in found if m.get("RW")]
     readable = [m["Source"] for m in found if not m.get("RW") and (m["Source"], m["Destination"]) not in planned]
@@ -172,8 +177,17 @@ def _writable_extras(expected: ServicePlan) -> Iterator[str]:
             yield target
 
 
-def _is_sensitive(path: str) -> bool:
-    return path == "/" or any(path == one or path.startswith(f"{one}/") for one in SENSITIVE if one != "/")
+def is_sensitive(path: str) -> bool:
+    """True for a system directory of the host, what lies below one, and what has one below itself."""
+    one = PurePosixPath(posixpath.normpath(path))
+    return any(one.is_relative_to(other) or PurePosixPath(other).is_relative_to(one) for other in SENSITIVE)
+
+
+def _is_foreign(path: str, live: LiveContainer) -> bool:
+    """True for a system directory of the host, unless batten itself mounts it from what it keeps of the service."""
+    top = f"/opt/batten/{live.stack}"
+    own = (f"{top}/base", f"{top}/files/{live.service}", f"{top}/secrets/{live.service}")
+    return is_sensitive(path) and not any(PurePosixPath(path).is_relative_to(one) for one in own)
 
 
 def _list(what: str, names: list[str]) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from batten.plan.model import ServicePlan, StackPlan
 
 MOUNT = "/run/secrets"
+_ABOVE = re.compile(r"/|/opt(/batten(/[^/]+)?)?")  # what has the secrets of a stack below itself
 _DAY = 86400
 # The kinds of key that a systemd credential begins with (systemd, src/shared/creds-util.h, CRED_AES256_GCM_BY_*).
 _HOST_KEYS = ("5a1c6a86df9d4096b1d5a65e0862f19a", "55b9ed1d38594d43a8319d2ebb332ac6")
@@ -121,9 +122,10 @@ def files(expected: StackPlan, live: LiveHost) -> Verdict:
 
 @control("secrets.mount", "The service sees only its own secrets, read-only")
 def mount(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    found = [one for one in live.inspect.get("Mounts") or () if "/secrets" in str(one.get("Source", ""))]
-    planned = re.compile(rf"/opt/batten/[^/]+/secrets/{re.escape(live.service or '')}")
-    unplanned = [str(one["Source"]) for one in found if not planned.fullmatch(str(one["Source"]))]
+    mounts = [(one, str(one.get("Source", ""))) for one in live.inspect.get("Mounts") or ()]
+    found = [one for one, source in mounts if "/secrets" in source or _ABOVE.fullmatch(source)]
+    planned = f"/opt/batten/{live.stack}/secrets/{live.service}"
+    unplanned = [str(one["Source"]) for one in found if one["Source"] != planned]
     if unplanned:
         return fails(f"mounts {', '.join(unplanned)}")
     if not expected.secrets:
