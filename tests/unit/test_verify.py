@@ -8,13 +8,15 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batten import verify
+from batten import runner, verify
 from batten.errors import BattenError
+from batten.verify import __main__ as verify_program
 from batten.verify import expectations, report, waivers
 from batten.verify.catalogue import FAMILIES, Case, catalogue, judge
 from batten.verify.controls.privileges import looks_secret
@@ -228,6 +230,31 @@ def test_a_file_that_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(BattenError, match="plan"):
         expectations.load(path)
+
+
+def test_a_limit_holds_for_plans_from_a_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of other hosts no variables would be known, and half of their controls would not apply."""
+    path = tmp_path / "plans.json"
+    path.write_text(expectations.dump({name: {"small": PLAN} for name in ("web1", "web2")}))
+    asked: list[tuple[set[str], set[str]]] = []
+
+    def run(_: str, *, plans: Any, variables: Any, **__: Any) -> Report:
+        asked.append((set(plans), set(variables)))
+        return Report(())
+
+    def load_hosts(_: str, limit: str | None) -> dict[str, dict[str, Any]]:
+        return {name: {"host_audit": True} for name in ([limit] if limit else ["web1", "web2"])}
+
+    monkeypatch.setattr(verify_program, "run", run)
+    monkeypatch.setattr(runner, "load_hosts", load_hosts)
+    words = ["-i", "inventory", "--plans", str(path), "--json"]
+    assert verify_program.main([*words, "--limit", "web1"]) == 0
+    assert verify_program.main(words) == 0
+    assert asked == [({"web1"}, {"web1"}), ({"web1", "web2"}, {"web1", "web2"})]
+    assert verify_program.main([*words, "--limit", "web3"]) == 1
+    assert "it has no plan of web3, only of web1, web2" in capsys.readouterr().err
 
 
 # Waivers

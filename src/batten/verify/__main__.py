@@ -21,9 +21,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     options = parser.parse_args(arguments)
     try:
-        plans = expectations.load(options.plans) if options.plans else None
-        # What role host is told stands in the inventory only.
-        told = expectations.variables_of(runner.load_hosts(options.inventory, options.limit)) if plans else None
+        plans, told = None, None
+        if options.plans:
+            plans = expectations.load(options.plans)
+            # What role host is told stands in the inventory only, and so does which hosts --limit means.
+            told = expectations.variables_of(runner.load_hosts(options.inventory, options.limit))
+            plans = expectations.within(plans, told, str(options.plans)) if options.limit else plans
         found = run(options.inventory, limit=options.limit, plans=plans, variables=told)
     except BattenError as error:
         sys.stderr.write(f"batten: {error}\n")

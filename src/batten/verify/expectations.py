@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,18 @@ def load_variables(path: Path) -> Variables:
     """Return the hosts' variables of such a file; none for a file of plans alone."""
     hosts = json.loads(path.read_text())["hosts"]
     return {host: values["variables"] for host, values in hosts.items() if "variables" in values}
+
+
+def within(plans: Expectations, hosts: Collection[str], where: str) -> Expectations:
+    """Return the plans of ``hosts``, those of an inventory within its limit. ``where`` is the plans' file.
+
+    :raises BattenError: it has none of them.
+    """
+    found = {host: stacks for host, stacks in plans.items() if host in hosts}
+    if not found:
+        what = f"it has no plan of {', '.join(sorted(hosts))}, only of {', '.join(sorted(plans)) or 'no host'}"
+        raise BattenError(what, where, "give the inventory, and the --limit, that the plans are of")
+    return found
 
 
 def dump(expectations: Expectations, variables: Variables | None = None) -> str:
