@@ -1,4 +1,4 @@
-"""A backup of one stack: its credentials, its plan and release, and a dump of every database.
+"""A backup of one stack: its credentials, its plan and release, and the roles and a dump of every database.
 
 It is encrypted to the operator's public key before any of it touches a disk, and it counts only when every dump was
 read back from end to end by pg_restore, age has ended well, and the file lies there under its name. What fails leaves
@@ -161,7 +161,8 @@ def _write(
     majors = {name: server.major(docker) for name, server in servers.items()}
     with age.encrypting(recipient, file) as stream:
         writer = archive.Writer(stream, {**header, "postgres": majors})
-        for name, value in sorted(small.items()):
+        roles = {"roles.json": {name: server.roles(docker) for name, server in servers.items()}}
+        for name, value in sorted({**small, **roles}.items()):
             writer.json(name, value)
         for name, service in sorted(services.items()):
             if name in servers:

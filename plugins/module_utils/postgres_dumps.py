@@ -6,17 +6,32 @@ programs are called (``postgres.py`` calls them too) is said here alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .compose_labels import SERVICE
 from .docker_api import Docker
 from .errors import BattenError
-from .postgres_roles import identifier
+from .postgres_roles import identifier, literal
 from .preflight import is_postgres
 
 _USER_OPTIONS = ("-U", "--username")
+# All but the server's own, whose names begin with pg_ (manual, 21.5). No password: those are the bundle's.
+_ROLES = """
+SELECT json_agg(json_build_object('name', rolname, 'connection_limit', rolconnlimit, 'settings', rolconfig,
+  'attributes', json_build_object('SUPERUSER', rolsuper, 'INHERIT', rolinherit, 'CREATEROLE', rolcreaterole,
+    'CREATEDB', rolcreatedb, 'LOGIN', rolcanlogin, 'REPLICATION', rolreplication, 'BYPASSRLS', rolbypassrls),
+  'member_of', (SELECT json_object_agg(parent, admin) FROM (SELECT above.rolname AS parent,
+      bool_or(link.admin_option) AS admin FROM pg_auth_members AS link JOIN pg_roles AS above ON above.oid = link.roleid
+      WHERE link.member = role.oid GROUP BY 1) AS links)) ORDER BY rolname)
+FROM pg_roles AS role WHERE rolname NOT LIKE 'pg\\_%';
+"""
+_LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
+"""Settings of a role whose values are lists of quoted words (GUC_LIST_QUOTE in PostgreSQL's guc_tables.c)."""
+_WORD = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,19 @@ class Server:
         """Return the databases that hold anything of a user's: all but templates."""
         sql = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
         return self.psql(docker, sql).splitlines()
+
+    def roles(self, docker: Docker) -> list[dict[str, Any]]:
+        """Return the server's roles, as :func:`role_script` takes them. Without passwords."""
+        found: list[dict[str, Any]] = json.loads(self.psql(docker, _ROLES))
+        return found
+
+    def create_roles(self, docker: Docker, wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Make those roles that are not there; return their names. They have no password."""
+        there = self.psql(docker, "SELECT rolname FROM pg_roles").splitlines()
+        missing = [str(role["name"]) for role in wanted if role["name"] not in there]
+        if missing:
+            self.psql(docker, role_script(wanted, there))
+        return missing
 
     def major(self, docker: Docker) -> int:
         """Return the server's major version."""
@@ -103,6 +131,42 @@ CHECK_WORDS = ("--file=/dev/null",)
 def load_words(database: str) -> list[str]:
     """Options of pg_restore: all or nothing, and the same when it is done again."""
     return ["--clean", "--if-exists", "--single-transaction", f"--dbname={database}"]
+
+
+def role_script(wanted: Sequence[Mapping[str, Any]], there: Collection[str]) -> str:
+    """Return the SQL that makes those roles that are not ``there``; those that are stay as they are.
+
+    Dumps name owners and who is granted what, also roles that a migration or a person has made: without them
+    pg_restore loads nothing. The same as pg_dumpall --roles-only --no-role-passwords does, but for existing roles.
+    """
+    missing = [role for role in wanted if role["name"] not in there]
+    new = {role["name"] for role in missing}
+    lines = []
+    for role in missing:
+        name = identifier(role["name"])
+        options = [word if on else f"NO{word}" for word, on in role["attributes"].items()]
+        lines.append(f"CREATE ROLE {name} {' '.join(options)} CONNECTION LIMIT {int(role['connection_limit'])}")
+    for role in missing:
+        for setting in role["settings"] or ():
+            key, _, value = setting.partition("=")
+            lines.append(f"ALTER ROLE {identifier(role['name'])} SET {_setting_name(key)} TO {_setting(key, value)}")
+    for role in wanted:
+        for parent, admin in (role["member_of"] or {}).items():
+            if new & {role["name"], parent}:
+                option = " WITH ADMIN OPTION" if admin else ""
+                lines.append(f"GRANT {identifier(parent)} TO {identifier(role['name'])}{option}")
+    return "".join(f"{line};\n" for line in ["BEGIN", *lines, "COMMIT"])
+
+
+def _setting_name(key: str) -> str:
+    return ".".join(identifier(part) for part in key.split("."))  # an extension's own have a prefix
+
+
+def _setting(key: str, value: str) -> str:
+    if key not in _LISTS:
+        return literal(value)
+    words = [quoted.replace('""', '"') or plain for quoted, plain in _WORD.findall(value)]
+    return ", ".join(map(literal, words)) or "''"
 
 
 def first_line(said: str) -> str:

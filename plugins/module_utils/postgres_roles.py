@@ -96,7 +96,7 @@ def _login(
         sql = f"{sql} PASSWORD '{scram.verifier(password)}'"
         return Statement(f"BEGIN;\n{sql};\n{mark};\nCOMMIT" if mark else sql, what)
 
-    takes_on = Statement(f"ALTER ROLE {name} SET role = {_literal(role)}", f"role {login}: takes on {role}")
+    takes_on = Statement(f"ALTER ROLE {name} SET role = {literal(role)}", f"role {login}: takes on {role}")
     if present is None:
         sql = f"CREATE ROLE {name} LOGIN" + ("" if limit is None else f" CONNECTION LIMIT {int(limit)}")
         # A member from its first moment: by that a role half made is known from somebody else's.
@@ -218,5 +218,6 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Quote an SQL string (PostgreSQL manual, 4.1.2.1)."""
     return "'" + text.replace("'", "''") + "'"  # standard_conforming_strings is on since 9.1

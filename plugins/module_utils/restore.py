@@ -138,6 +138,7 @@ def _stage(
     if "credentials.json" not in small or "release.json" not in small:
         raise BattenError("it holds no credentials or no release", "backup", "take another one")
     atomic.write_json(staging / "index.json", dumps.index)
+    atomic.write_json(staging / "roles.json", small.get("roles.json", {}))
     systemd_creds.write(staging / "key.cred", _sealed_name(paths), {"identity": private})
     return {**header, "left": dumps.left}, small
 
@@ -220,7 +221,8 @@ def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service:
     index = atomic.read_json(_index(paths), [])
     server = postgres_dumps.server(docker, payload, service)
     private = systemd_creds.read(_directory(paths) / "key.cred", _sealed_name(paths))["identity"]
-    done = []
+    roles = atomic.read_json(_directory(paths) / "roles.json", {}).get(service, ())  # an older backup has none
+    done = [f"role {name}: made, without a password" for name in server.create_roles(docker, roles)]
     for one in [each for each in index if each["service"] == service]:
         server.create(docker, one["database"])
         _load(server, one["database"], private, _directory(paths) / one["file"])

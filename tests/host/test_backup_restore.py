@@ -46,7 +46,8 @@ def saved(shop: Shop, keys: Keys) -> Shop:
     shop.up()
     assert not shop.up().changed
     shop.sql(
-        "SET ROLE app; CREATE TABLE account (id bigint PRIMARY KEY, note text);"
+        "CREATE ROLE readonly; SET ROLE app; CREATE TABLE account (id bigint PRIMARY KEY, note text);"
+        "GRANT SELECT ON account TO readonly;"
         f"INSERT INTO account SELECT id, '{CANARY}' || md5(id::text) FROM generate_series(1, {ROWS}) AS id"
     )
     return shop
@@ -106,7 +107,9 @@ def backup(saved: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_backup_is_whole_sealed_and_told_of(saved: Shop, backup: Path) -> None:
     told = json.loads(backup.with_suffix(".json").read_text())
-    assert {"credentials.json", "release.json", "dumps/db/app.dump", "dumps/db/auth.dump"} <= set(told["parts"])
+    assert {"credentials.json", "release.json", "roles.json", "dumps/db/app.dump", "dumps/db/auth.dump"} <= set(
+        told["parts"]
+    )
     assert told["images"]["db"] == "postgres:17.6-trixie"
     content = backup.read_bytes()
     assert content.startswith(b"age-encryption.org/v1")
@@ -236,6 +239,7 @@ def test_a_new_host_runs_the_same_stack_with_the_same_secrets_also_after_a_kill(
     assert restored.all_healthy()
     assert restored.sql("SELECT count(*), max(id) FROM account") == f"{ROWS}|{ROWS}"
     assert restored.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'account'") == "app"
+    assert restored.sql("SELECT has_table_privilege('readonly', 'account', 'SELECT')") == "t", "a role made by hand"
     for path in ("db/password", "api/database_password"):
         command = f"sha256sum /opt/batten/shop/secrets/{path}"
         assert restored.host.run(command).stdout == saved.host.run(command).stdout

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import credentials, postgres, postgres_roles, scram
+from ansible_collections.batten.core.plugins.module_utils import (
+    credentials,
+    postgres,
+    postgres_dumps,
+    postgres_roles,
+    scram,
+)
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
@@ -241,3 +247,26 @@ def test_two_dumps_of_each_database_stay_and_no_half_one(tmp_path: Path) -> None
         (paths.dumps / name).touch()
     postgres.keep_newest_dumps(paths)
     assert sorted(path.name for path in paths.dumps.iterdir()) == kept
+
+
+def saved(name: str, **other: Any) -> dict[str, Any]:
+    return {"name": name, "connection_limit": -1, "settings": None, "attributes": {}, "member_of": None, **other}
+
+
+def test_roles_that_dumps_name_are_made_where_they_are_missing_and_others_stay_as_they_are() -> None:
+    attributes = {"LOGIN": False, "BYPASSRLS": True}
+    settings = ['search_path="$user", public, "a""b"', "my.setting=it's", "statement_timeout=3s"]
+    wanted = [
+        saved("app", connection_limit=5, member_of={"anon": False, "postgres": True}),
+        saved("anon", attributes=attributes, settings=settings, member_of={"pg_monitor": True}),
+    ]
+    assert postgres_dumps.role_script(wanted, ["postgres", "app"]).splitlines() == [
+        "BEGIN;",
+        'CREATE ROLE "anon" NOLOGIN BYPASSRLS CONNECTION LIMIT -1;',
+        """ALTER ROLE "anon" SET "search_path" TO '$user', 'public', 'a"b';""",
+        """ALTER ROLE "anon" SET "my"."setting" TO 'it''s';""",
+        """ALTER ROLE "anon" SET "statement_timeout" TO '3s';""",
+        'GRANT "anon" TO "app";',
+        'GRANT "pg_monitor" TO "anon" WITH ADMIN OPTION;',
+        "COMMIT;",
+    ]
