@@ -283,13 +283,35 @@ def test_a_waiver_changes_nothing_that_holds() -> None:
     assert waivers.apply(Verdict("pass", "x"), "limits.memory", "web1", "api", [WAIVER], DAY) == Verdict("pass", "x")
 
 
+def judged(host: str, status: Status, service: str | None = "api") -> Control:
+    return Control("limits.memory", "The limit", host, "shop", service, status, "", None)
+
+
 def test_expired_and_idle_waivers_are_told() -> None:
     expired = dataclasses.replace(WAIVER, expires=date(2026, 1, 1))
-    said = waivers.notes([WAIVER, expired], [], DAY)
+    said = waivers.notes([WAIVER, expired], [judged("web1", "pass")], DAY)
     assert said == (
         "the waiver of limits.memory on web1 api covers nothing that fails: remove it",
         "the waiver of limits.memory on web1 api expired on 2026-01-01 and does not count",
     )
+
+
+@pytest.mark.parametrize(
+    ("controls", "state", "told"),
+    [
+        ([], "unjudged", ""),
+        ([judged("web2", "pass")], "unjudged", ""),  # --limit web2, or web1 does not answer
+        ([judged("web1", "not_applicable")], "unjudged", "covers nothing that was judged now"),
+        ([judged("web1", "pass", "db")], "unjudged", "covers nothing that was judged now"),
+        ([judged("web1", "pass")], "unused", "covers nothing that fails: remove it"),
+        ([judged("web1", "waived"), judged("web2", "pass")], "counts", ""),
+    ],
+)
+def test_a_waiver_of_what_was_not_judged_is_not_to_be_removed(controls: list[Control], state: str, told: str) -> None:
+    (found,) = waivers.told([WAIVER], controls, DAY)
+    assert found["state"] == state
+    said = waivers.notes([WAIVER], controls, DAY)
+    assert said == ((f"the waiver of limits.memory on web1 api {told}",) if told else ())
 
 
 def test_waivers_survive_their_file(tmp_path: Path) -> None:

@@ -109,25 +109,35 @@ def apply(
 
 
 def told(waivers: Iterable[Waiver], controls: Sequence[Control], today: date) -> tuple[Mapping[str, Any], ...]:
-    """Every waiver as plain values, with its ``state``: ``counts``, ``expired``, or ``unused`` (nothing fails)."""
+    """Every waiver as plain values, with its ``state``.
+
+    ``counts``, ``expired``, ``unused`` (what it covers does not fail), or ``unjudged``: nothing that it covers was
+    judged, as with ``--limit``, where a host does not answer, or where a control does not apply.
+    """
 
     def state(waiver: Waiver) -> str:
         if today > waiver.expires:
             return "expired"
-        waived = (one for one in controls if one.status == "waived")
-        return "counts" if any(waiver.covers(one.id, one.host, one.service) for one in waived) else "unused"
+        found = {one.status for one in controls if waiver.covers(one.id, one.host, one.service)}
+        return "counts" if "waived" in found else "unused" if found - {"not_applicable"} else "unjudged"
 
     return tuple(asdict(waiver) | {"expires": waiver.expires.isoformat(), "state": state(waiver)} for waiver in waivers)
 
 
 def notes(waivers: Sequence[Waiver], controls: Sequence[Control], today: date) -> tuple[str, ...]:
-    """What a person should know of the waivers: which have expired, which cover nothing that fails."""
+    """What a person should know of the waivers: which have expired, which cover nothing that fails.
+
+    One of a host that was not judged is not spoken of.
+    """
+    hosts = {None, *(one.host for one in controls)}
     said = []
     for waiver, one in zip(waivers, told(waivers, controls, today), strict=True):
         if one["state"] == "expired":
             said.append(f"the waiver of {waiver} expired on {waiver.expires} and does not count")
         elif one["state"] == "unused":
             said.append(f"the waiver of {waiver} covers nothing that fails: remove it")
+        elif one["state"] == "unjudged" and waiver.host in hosts:
+            said.append(f"the waiver of {waiver} covers nothing that was judged now")
     return tuple(said)
 
 
