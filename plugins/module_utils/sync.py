@@ -16,7 +16,7 @@ from . import atomic, credentials, generators, infisical_access, infisical_provi
 from .credentials import Bundle
 from .docker_api import Docker
 from .errors import BattenError
-from .infisical import Client, Listing, Place, Stored, Unreachable
+from .infisical import Client, Listing, Place, Refused, Stored, Unreachable
 from .lock import now
 from .paths import StackPaths
 
@@ -127,11 +127,15 @@ class Sync:
                 if listing is not None:  # None: nothing has changed there, nor is anything missing here
                     self._reconcile(self.vault, bundle, listing)
                     bundle = self._bundle()
-            self.result.changes += self._renew(bundle)
+            self.result.changes += self._renew(bundle, self.vault)
             if self.vault and (listing is not None or self.result.changes or state.get("problem")):
                 self._remember(self.vault)
-        except Unreachable as error:
+        except (Unreachable, Refused) as error:
             if not complete:
+                raise
+            # Certificates end all the same. The next look stores them, for they are newer than what is there.
+            self.result.changes += self._renew(self._bundle(), None)
+            if isinstance(error, Refused):
                 raise
             self.result.stale = error.what
             if not self.check:
@@ -211,22 +215,25 @@ class Sync:
             self.result.refused[name] = listing.secrets[name].version
             self.result.changes.append(f"{name}: does not work here as it is in Infisical. {failure.what}")
 
-    def _renew(self, bundle: Bundle) -> list[str]:
-        """Make certificates anew that are due: as a rotation, where the stack runs and knows them as declared now."""
+    def _renew(self, bundle: Bundle, vault: Vault | None) -> list[str]:
+        """Make certificates anew that are due: as a rotation, where the stack runs and knows them as declared now.
+
+        They are stored in ``vault`` before they are used; without one, on this host alone.
+        """
         there = {name: rule for name, rule in self.rules.items() if name in bundle.values}
         due = [name for name in generators.in_order(there) if generators.due(name, there[name], bundle.values)]
         if not due or self.check:
             return [f"{name}: due for renewal" for name in due]
         known: list[str] = []
         if rotation.runs(self.paths):
-            push = self.vault.push if self.vault else None
+            push = vault.push if vault else None
             turn = rotation.Rotation(self.docker, self.paths, push, self.say)
             known = [name for name in due if turn.rules.get(name) == self.rules[name]]
             self.result.rotations += [turn.rotate(known).to_json()] if known else []
         if new := generators.generate_all({name: there[name] for name in due if name not in known}, bundle.values):
             credentials.save(self.paths, credentials.load(self.paths).having(new))
-            if self.vault:
-                self.vault.push(new)
+            if vault:
+                vault.push(new)
         return [f"{name}: renewed" for name in due]
 
     def _remember(self, vault: Vault) -> None:

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.batten.core.plugins.module_utils import atomic, credentials, metrics, release, rotation, sync
+from ansible_collections.batten.core.plugins.module_utils import (
+    atomic,
+    credentials,
+    metrics,
+    pki,
+    release,
+    rotation,
+    sync,
+)
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
-from ansible_collections.batten.core.plugins.module_utils.infisical import Listing, Stored, Unreachable
+from ansible_collections.batten.core.plugins.module_utils.infisical import Listing, Refused, Stored, Unreachable
 from ansible_collections.batten.core.plugins.module_utils.infisical_access import Access
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 
@@ -156,6 +164,41 @@ def test_an_answer_clears_the_problem_also_where_nothing_has_changed(paths: Stac
     vault.answers = True
     look(paths, vault)
     assert atomic.read_json(paths.refreshed, {})["problem"] == ""
+
+
+LEAVES: dict[str, Any] = {
+    "ca": {"generator": "ca", "rotation": "none"},
+    "web": {"generator": "x509", "ca": "ca", "names": ["web"], "rotation": "tls"},
+}
+
+
+@pytest.mark.parametrize("why", [Unreachable, Refused])
+def test_certificates_are_renewed_whatever_infisical_says(
+    paths: StackPaths, vault: Vault, why: type[BattenError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(paths, vault, LEAVES)
+    before = credentials.load(paths)
+    old = before.values["web_certificate"]
+    monkeypatch.setattr(pki, "due", lambda certificate, _now=None: certificate == old)
+    answered = vault.listing
+
+    def listing(etag: str = "") -> Listing | None:
+        raise Unreachable("no answer", "") if why is Unreachable else Refused(401, "Unauthorized", "no", "")
+
+    monkeypatch.setattr(vault, "listing", listing)
+    if why is Refused:
+        with pytest.raises(Refused):
+            look(paths, vault, LEAVES)
+    else:
+        found = look(paths, vault, LEAVES)
+        assert (found.changes, found.stale) == (["web: renewed"], "no answer")
+    new = credentials.load(paths).values
+    assert new["web_certificate"] != old
+    assert vault.stored["web_certificate"].value == old
+    assert new["ca"] == before.values["ca"]
+    monkeypatch.setattr(vault, "listing", answered)
+    assert look(paths, vault, LEAVES).changes == ["web: updated in Infisical", "web_certificate: updated in Infisical"]
+    assert vault.stored["web_certificate"].value == new["web_certificate"]
 
 
 def test_without_an_answer_and_without_copies_it_is_an_error(paths: StackPaths, vault: Vault) -> None:
