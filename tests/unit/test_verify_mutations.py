@@ -18,7 +18,7 @@ from batten.plan.model import Port, StackPlan
 from batten.verify.catalogue import Case, cases, catalogue, judge
 from batten.verify.model import FileStat, Listener, LiveHost, Verdict
 from tests.verify.record import MACHINE, SNAPSHOT, recorded
-from tests.verify.stack import PLAN, VARIABLES
+from tests.verify.stack import CHECK, PLAN, VARIABLES
 
 Mutation = Callable[[LiveHost], LiveHost]
 MACHINE_TEXT = MACHINE.read_text()
@@ -804,6 +804,23 @@ def test_the_stacks_own_files_may_be_mounted_and_a_volume_may_lie_on_a_disk() ->
     disk = volume(Options={"type": "none", "o": "bind", "device": "/mnt/disk/data"})
     assert failing(then(data, disk)(recorded()), stacks) == {}
     assert set(failing(data(recorded()))) == {"mounts.writable"}
+
+
+def test_no_evidence_has_a_word_of_a_command_or_of_a_health_check() -> None:
+    """People write passwords there. Neither where they are as planned, nor where they are not."""
+    secret = "hunter2"
+    command, other = ("redis-server", "--requirepass", secret), ("redis-server", "--requirepass", f"{secret}0")
+    check = dataclasses.replace(CHECK, test=("CMD", "redis-cli", "-a", secret))
+    web = dataclasses.replace(PLAN.services["web"], command=command, healthcheck=check)
+    stacks = {"small": dataclasses.replace(PLAN, services={**PLAN.services, "web": web})}
+    for words in (command, other, command[:1], (*command, "--requirepass", secret)):
+        for test in (list(check.test), [*check.test, secret], ["CMD-SHELL", f"redis-cli -a {secret}"]):
+            live = then(inspect("Config", "Cmd", to=list(words)), inspect("Config", "Healthcheck", "Test", to=test))
+            found = [(case.entry.id, one) for case, one in verdicts(live(recorded()), stacks) if case.service == "web"]
+            assert [name for name, one in found if secret in one.evidence] == []
+            said = {name: one.status for name, one in found}
+            assert said["lifecycle.command"] == ("pass" if words == command else "fail")
+            assert said["health.check-planned"] == ("pass" if test == list(check.test) else "fail")
 
 
 def test_a_port_of_a_foreign_container_is_none_of_ours() -> None:

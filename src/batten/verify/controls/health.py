@@ -23,7 +23,7 @@ def present(expected: ServicePlan, live: LiveContainer) -> Verdict:
     test = (live.config.get("Healthcheck") or {}).get("Test") or []
     if not test or test == ["NONE"]:
         return fails("no health check: the engine cannot tell whether it works")
-    return holds(" ".join(test))
+    return holds(f"there is one, {test[0]}")
 
 
 @control("health.check-planned", "The health check is the planned one", cis="5.27")
@@ -32,7 +32,11 @@ def planned(expected: ServicePlan, live: LiveContainer) -> Verdict:
         return not_applicable("the plan leaves the base's own health check")
     want = in_engine_words(expected.healthcheck)
     have = live.config.get("Healthcheck") or {}
-    different = [f"{key} is {have.get(key)}, planned {value}" for key, value in want.items() if have.get(key) != value]
+    different = [  # of the test, that it differs is all: people write passwords into it
+        "Test is another" if key == "Test" else f"{key} is {have.get(key)}, planned {value}"
+        for key, value in want.items()
+        if have.get(key) != value
+    ]
     return fails("; ".join(different)) if different else holds("test, times and retries are the planned ones")
 
 

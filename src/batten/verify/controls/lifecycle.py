@@ -166,12 +166,18 @@ def after_boot(expected: StackPlan, live: LiveHost) -> Verdict:
 
 @control("lifecycle.command", "The command is the planned one")
 def command(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    """Also one that fits an accepted limit: it waits for the next recreation."""
+    """Also one that fits an accepted limit: it waits for the next recreation. The evidence says where, never what."""
+    if expected.command is None:
+        return not_applicable("the plan leaves the image's own")
     found = tuple(live.config.get("Cmd") or ())
-    accepted = [one.command for one in expected.accepted if one.command is not None]
-    if expected.command is None or found in accepted:
-        return not_applicable("the plan leaves the image's own") if expected.command is None else holds(" ".join(found))
-    return equal("Config.Cmd", expected.command, found)
+    if found in (expected.command, *(one.command for one in expected.accepted)):
+        return holds(f"as planned, {len(found)} words")
+    if len(found) != len(expected.command):
+        return fails(f"Config.Cmd has {len(found)} words, planned {len(expected.command)}")
+    places = [
+        str(place) for place, (one, other) in enumerate(zip(found, expected.command, strict=True), 1) if one != other
+    ]
+    return fails(f"Config.Cmd has another word than planned at place {', '.join(places)} of {len(found)}")
 
 
 @control("lifecycle.variables", "The planned variables are there and the removed ones are not")
