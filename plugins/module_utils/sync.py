@@ -161,7 +161,7 @@ class Sync:
         self._offer(vault, {name: bundle.values[name] for name in made})
         if newer := {name: bundle.values[name] for name in (*outcome.create, *outcome.update)}:
             vault.push(newer)
-        self._adopt(outcome.change, listing)
+        self._adopt(self._fitting(bundle, outcome.change, listing), listing)
 
     def _refuse(self, outcome: reconcile.Outcome, vault: Vault) -> None:
         stack = f"stack {self.paths.stack}"
@@ -196,6 +196,30 @@ class Sync:
         if theirs := {name: there[name].value for name in made if there[name].value != made[name]}:
             credentials.save(self.paths, credentials.load(self.paths).having(theirs))
 
+    def _fitting(self, bundle: Bundle, change: Mapping[str, str], listing: Listing) -> dict[str, str]:
+        """Return what of ``change`` to adopt: no certificate that is not its rule's, as any run would make another."""
+        values, fitting = dict(bundle.values), dict[str, str]()
+        for name in generators.in_order(self.rules):
+            parts = [part for part in generators.parts(name, self.rules[name]) if part in listing.secrets]
+            if not change.keys() & set(parts):
+                continue
+            # A half that was refused before comes too: it may fit now that the other has changed.
+            theirs = {part: listing.secrets[part].value for part in parts if part in {*change, *self.result.refused}}
+            new = {part: value for part, value in theirs.items() if value != bundle.values.get(part)}
+            if _stands(name, self.rules[name], {**values, **new}):
+                values |= new
+                fitting |= new
+                self.result.refused = {part: at for part, at in self.result.refused.items() if part not in new}
+            else:
+                why = "key, names and authority have to be as declared, and its time not nearly over"
+                self._put_off(new, listing, f"{why}; delete both there to get batten's own back")
+        return fitting
+
+    def _put_off(self, names: Collection[str], listing: Listing, why: str) -> None:
+        """Remember versions that do not work here: they are not tried again."""
+        self.result.refused |= {name: listing.secrets[name].version for name in names}
+        self.result.changes.append(f"{', '.join(sorted(names))}: does not work here as it is in Infisical. {why}")
+
     def _adopt(self, change: Mapping[str, str], listing: Listing) -> None:
         """Bring changed values to their consumers; those that do not work stay behind, and are remembered."""
         if not change:
@@ -207,13 +231,15 @@ class Sync:
             done = rotation.Rotation(self.docker, self.paths, say=self.say).adopt(change)
             self.result.rotations.append(done.to_json())
         except rotation.Returned as failure:
-            if len(change) > 1:  # one of them does not work: the others still can
-                for name in sorted(change):
-                    self._adopt({name: change[name]}, listing)
+            of_secrets = [
+                {part: change[part] for part in generators.parts(name, self.rules[name]) if part in change}
+                for name in generators.in_order(self.rules)
+            ]
+            if len(apart := [one for one in of_secrets if one]) > 1:  # one does not work: the others still can
+                for one in apart:
+                    self._adopt(one, listing)
                 return
-            (name,) = change
-            self.result.refused[name] = listing.secrets[name].version
-            self.result.changes.append(f"{name}: does not work here as it is in Infisical. {failure.what}")
+            self._put_off(change, listing, failure.what)
 
     def _renew(self, bundle: Bundle, vault: Vault | None) -> list[str]:
         """Make certificates anew that are due: as a rotation, where the stack runs and knows them as declared now.
@@ -254,6 +280,13 @@ class Sync:
         etag = listing.etag if left == reconcile.Outcome() else ""
         state = {"at": now(), "etag": etag, "of": _sum(known), "refused": self.result.refused, "problem": ""}
         atomic.write_json(self.paths.refreshed, state)
+
+
+def _stands(name: str, rule: Mapping[str, Any], values: Mapping[str, str]) -> bool:
+    try:
+        return not generators.due(name, rule, values)
+    except BattenError:  # openssl cannot read it
+        return False
 
 
 def _sum(bundle: Bundle) -> str:

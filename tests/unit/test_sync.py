@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.batten.core.plugins.module_utils import (
     atomic,
     credentials,
+    generators,
     metrics,
     pki,
     release,
@@ -199,6 +201,57 @@ def test_certificates_are_renewed_whatever_infisical_says(
     monkeypatch.setattr(vault, "listing", answered)
     assert look(paths, vault, LEAVES).changes == ["web: updated in Infisical", "web_certificate: updated in Infisical"]
     assert vault.stored["web_certificate"].value == new["web_certificate"]
+
+
+def leaf(ca: Mapping[str, str], names: tuple[str, ...] = ("web",), **more: Any) -> dict[str, str]:
+    """A pair of ``web`` as a person would make it with the CA of ``ca``."""
+    key = pki.make_key()
+    return {"web": key, "web_certificate": pki.issue(ca["ca"], ca["ca_certificate"], key, list(names), **more)}
+
+
+def test_a_certificate_that_a_run_would_make_anew_is_not_taken_from_infisical(
+    paths: StackPaths, vault: Vault, running: type[Running]
+) -> None:
+    look(paths, vault, LEAVES)
+    ours = credentials.load(paths).values
+    strangers = generators.generate_all({"ca": LEAVES["ca"]}, {})
+    long_ago = datetime.now(UTC) - timedelta(days=61)
+    other_ca, other_names = leaf(strangers), leaf(ours, ("other",))
+    same_ca = {**ours, "ca_certificate": pki.make_ca("ca", ours["ca"], now=long_ago)}
+    for theirs in (other_ca, other_names, leaf(same_ca, days=90, now=long_ago), {"web_certificate": "none"}):
+        for name, value in theirs.items():
+            vault.type(name, value)
+        found = look(paths, vault, LEAVES)
+        assert "does not work here as it is in Infisical" in found.changes[-1]
+        assert set(theirs) <= set(found.refused)
+        assert look(paths, vault, LEAVES).changes == []
+        assert credentials.load(paths).values == ours
+
+
+def test_one_that_fits_is_taken_also_when_its_halves_are_typed_one_after_the_other(
+    paths: StackPaths, vault: Vault, running: type[Running]
+) -> None:
+    look(paths, vault, LEAVES)
+    theirs = leaf(credentials.load(paths).values)
+    vault.type("web_certificate", theirs["web_certificate"])
+    assert look(paths, vault, LEAVES).refused == {"web_certificate": 2}
+    vault.type("web", theirs["web"])
+    found = look(paths, vault, LEAVES)
+    assert (found.refused, found.rotations[0]["rotated"]) == ({}, ["web", "web_certificate"])
+    assert credentials.load(paths).values.items() >= theirs.items()
+    assert look(paths, vault, LEAVES).changes == []
+
+
+def test_a_pair_that_does_not_work_stays_a_pair(paths: StackPaths, vault: Vault, running: type[Running]) -> None:
+    rules = {**LEAVES, **RULES}
+    look(paths, vault, rules)
+    before = credentials.load(paths).values
+    theirs = leaf(before)
+    running.bad = frozenset({theirs["web"]})
+    for name, value in {**theirs, "token": "cafe"}.items():
+        vault.type(name, value)
+    assert look(paths, vault, rules).refused == {"web": 2, "web_certificate": 2}
+    assert credentials.load(paths).values == {**before, "token": "cafe"}
 
 
 def test_without_an_answer_and_without_copies_it_is_an_error(paths: StackPaths, vault: Vault) -> None:
