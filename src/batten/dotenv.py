@@ -133,6 +133,7 @@ _HARMLESS = {
     *("PUBLIC", "PUBLISHABLE", "FILE", "PATH", "DIR", "ID", "URL", "HOST", "TTL", "NAME", "LENGTH"),
     *("EXPIRY", "EXPIRES", "ALGORITHM"),
 }
+_PUBLIC = {"GPG_KEY"}  # the fingerprint that the python images carry
 _TRIVIAL = re.compile(r"(?i)(true|false|yes|no|on|off|none|null|\d{1,9}[a-z]{0,2})")
 _PREFIXES = (
     *("sk_live_", "sk_test_", "rk_live_", "whsec_", "sk-", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-"),
@@ -151,9 +152,23 @@ def url_password(value: str) -> str | None:
         return None
 
 
+def names_credential(name: str) -> bool:
+    """True for the name of a variable, or of a label, that usually holds a credential, and not the path of one."""
+    words = _words(name)
+    if name.upper() in _PUBLIC or not words:
+        return False
+    if _WORDS & set(words) and not _HARMLESS & set(words):
+        return True
+    return words[-1].endswith(("PASSWORD", "SECRET", "TOKEN", "APIKEY"))
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[_.-]", name.upper()) if word]
+
+
 def suspicion(entry: Entry) -> str | None:
     """Say why a variable looks like a credential, in words without its value; None if it does not."""
-    name, value = entry.name.upper(), entry.value
+    value = entry.value
     if not value or _TRIVIAL.fullmatch(value):
         return None
     if url_password(value):
@@ -162,16 +177,13 @@ def suspicion(entry: Entry) -> str | None:
         return "a private key"
     if value.startswith(_PREFIXES) and len(value) >= 16:
         return "a token by its prefix"
-    words = [word for word in re.split(r"[_.-]", name) if word]
-    if _WORDS & set(words) and not _HARMLESS & set(words):
-        return "its name"
-    if words and any(words[-1].endswith(word) for word in ("PASSWORD", "SECRET", "TOKEN", "APIKEY")):
+    if names_credential(entry.name):
         return "its name"
     if (
         _OPAQUE.fullmatch(value)
         and _entropy(value) >= _LEAST_ENTROPY
         and re.search(r"\d", value)
-        and "PUBLIC" not in words
+        and "PUBLIC" not in _words(entry.name)
     ):
         return "it looks random"
     return None

@@ -19,7 +19,7 @@ from batten.errors import BattenError
 from batten.verify import __main__ as verify_program
 from batten.verify import expectations, report, waivers
 from batten.verify.catalogue import FAMILIES, Case, catalogue, judge
-from batten.verify.controls.privileges import looks_secret
+from batten.verify.controls.privileges import secret_variables
 from batten.verify.live import SCRIPTS, command, read
 from batten.verify.model import Control, Report, Status, Verdict
 from batten.verify.waivers import Waiver
@@ -71,6 +71,10 @@ def inspected(*entries: str) -> str:
         ("ODD=a]b=c,", "ODD=value"),
         (r"QUOTED=a\"b", "QUOTED=value"),
         ("NAME", "NAME"),
+        ("TOKENS=True", "TOKENS=word"),
+        ("TTL=3600s", "TTL=number"),
+        ("PASSWORD=no1", "PASSWORD=value"),
+        ("PASSWORD=1234567890", "PASSWORD=value"),
     ],
 )
 def test_values_of_variables_do_not_leave_the_host(entry: str, masked: str) -> None:
@@ -201,21 +205,25 @@ def test_a_stricter_kernel_setting_holds(name: str, value: str, status: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "secret"),
+    ("entry", "secret"),
     [
-        ("POSTGRES_PASSWORD", True),
-        ("api.key", True),
-        ("AWS_SECRET_ACCESS_KEY", True),
-        ("POSTGRES_PASSWORD_FILE", False),
-        ("GF_SECURITY_ADMIN_PASSWORD__FILE", False),
-        ("GPG_KEY", False),
-        ("NEXT_PUBLIC_STACK_PUBLISHABLE_CLIENT_KEY", False),
-        ("KEYBOARD", False),
-        ("PATH", False),
+        *((f"{name}=value", True) for name in ("DB_PASS", "SMTP_PASS", "PGPASSWORD", "MYSQL_PWD", "SENTRY_DSN")),
+        *((f"{name}=value", True) for name in ("POSTGRES_PASSWORD", "api.key", "AWS_SECRET_ACCESS_KEY")),
+        *((f"{name}=value", False) for name in ("PASSWORD_MIN_LENGTH", "ACCESS_TOKEN_TTL", "TOKEN_URL", "GPG_KEY")),
+        *((f"{name}=value", False) for name in ("AWS_ACCESS_KEY_ID", "KEYBOARD", "PATH", "POSTGRES_PASSWORD_FILE")),
+        ("GF_SECURITY_ADMIN_PASSWORD__FILE=value", False),
+        ("NEXT_PUBLIC_STACK_PUBLISHABLE_CLIENT_KEY=value", False),
+        ("DB_PASS=path", False),
+        ("DB_PASS=", False),
+        ("DB_PASS=word", False),
+        ("JWT_AGE=number", False),
+        ("DB_PASS=number", True),
+        ("DATABASE_URL=url-with-password", True),
+        ("DATABASE_URL=value", False),
     ],
 )
-def test_names_that_look_like_credentials(name: str, secret: bool) -> None:
-    assert looks_secret(name) is secret
+def test_variables_that_look_like_credentials(entry: str, secret: bool) -> None:
+    assert secret_variables([entry]) == [entry.partition("=")[0]] * secret
 
 
 def test_plans_survive_their_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from batten.dotenv import names_credential
 from batten.verify.catalogue import control
 from batten.verify.model import LiveContainer, ProcessStatus, Verdict, all_of, equal, fails, holds, not_applicable
 
@@ -70,8 +71,8 @@ DEFAULT_CAPABILITIES = {
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 }  # fmt: skip
 
-SECRET_WORDS = {"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "APIKEY", "CREDENTIAL", "CREDENTIALS"}
-PUBLIC_WORDS = {"PUBLIC", "PUBLISHABLE", "GPG"}  # GPG_KEY is the fingerprint that the python images carry
+# Whose value may well be a short number.
+PASSWORD = re.compile(r"(?i)(password|passwd|passphrase|pass|pwd|pin)$")
 
 
 @control("privileges.user", "The service runs as the planned user, not as root", cis="4.1")
@@ -232,7 +233,7 @@ def arguments(expected: ServicePlan, live: LiveContainer) -> Verdict:
     found += [
         f"label {name}"
         for name, text in live.labels.items()
-        if URL_PASSWORD.search(text) or (text and looks_secret(name.replace("-", "_")))
+        if URL_PASSWORD.search(text) or (text and names_credential(name))
     ]
     return fails(f"a literal in {', '.join(found)}: deliver it as a file") if found else holds("none")
 
@@ -288,13 +289,11 @@ def no_sshd(expected: ServicePlan, live: LiveContainer) -> Verdict:
 def secret_variables(entries: Iterable[str]) -> list[str]:
     """The names of variables with a credential. ``entries`` are ``NAME=KIND``: reads.sh has replaced the values."""
     pairs = [(name, kind) for name, _, kind in (entry.partition("=") for entry in entries)]
-    return [name for name, kind in pairs if kind == "url-with-password" or (kind == "value" and looks_secret(name))]
+    return [name for name, kind in pairs if kind == "url-with-password" or _is_credential(name, kind)]
 
 
-def looks_secret(name: str) -> bool:
-    """True for the name of a variable that usually holds a credential, and not the path of one."""
-    words = set(re.split(r"[_.]+", name.upper()))
-    return bool(words & SECRET_WORDS) and not words & PUBLIC_WORDS and not name.upper().endswith("_FILE")
+def _is_credential(name: str, kind: str) -> bool:
+    return names_credential(name) and (kind == "value" or (kind == "number" and bool(PASSWORD.search(name))))
 
 
 def _own_namespace(live: LiveContainer, key: str) -> Verdict:
