@@ -36,6 +36,20 @@ def test_memory_in_use_leaves_out_what_the_kernel_would_drop() -> None:
     assert usage(second, "web") == Usage("small", "web", 32 * MIB, 0, 3000)
 
 
+def test_the_limit_is_the_larger_one_that_a_database_still_has() -> None:
+    live = with_memory(memory_current="1000")
+    store = next(one for one in live.containers if one.service == "store")
+    store.host_config["Memory"] = 48 * MIB  # type: ignore[index]
+
+    def limit(*accepted: int) -> int:
+        service = dataclasses.replace(PLAN.services["store"], accepted_limits=accepted)
+        plan = dataclasses.replace(PLAN, services={**PLAN.services, "store": service})
+        return next(one.limit_bytes for one in describe("h", {"small": plan}, live).usage if one.service == "store")
+
+    assert limit(48 * MIB) == 48 * MIB
+    assert limit() == 32 * MIB  # limits.memory tells of it
+
+
 def test_a_service_that_does_not_run_uses_nothing_known() -> None:
     assert usage(with_memory(memory_current="1000"), "migrate") == Usage("small", "migrate", 32 * MIB)
 

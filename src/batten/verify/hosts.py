@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batten.verify.catalogue import container_of
+from batten.verify.model import memory_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Usage:
-    """Memory of one service: what is planned, what is in use now, the most there ever was since it started.
+    """Memory of one service: the limit that holds by the plan, what is in use now, the most since it started.
 
     ``used_bytes`` leaves out what the kernel would drop at once, as ``docker stats`` does (docker/cli,
     cli/command/container/stats_helpers.go, ``calculateMemUsageUnixNoCache``); ``peak_bytes`` counts it. None: the
@@ -111,7 +112,8 @@ def _usage(plans: list[StackPlan], live: LiveHost) -> Iterator[Usage]:
         for name, service in plan.services.items():
             container = container_of(plan, name, live)
             used, peak = _memory(container.process if container else None)
-            yield Usage(plan.name, name, service.memory_bytes, used, peak)
+            limit = memory_limit(service, container) if container else service.memory_bytes
+            yield Usage(plan.name, name, limit, used, peak)
 
 
 def _memory(process: LiveProcess | None) -> tuple[int | None, int | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batten.plan.model import StackPlan
+    from batten.plan.model import ServicePlan, StackPlan
     from batten.verify.hosts import HostReport
 
 Status = Literal["pass", "fail", "waived", "not_applicable"]
@@ -139,6 +139,12 @@ class LiveContainer:
     @property
     def state(self) -> Mapping[str, Any]:
         return self.inspect["State"]  # type: ignore[no-any-return]
+
+
+def memory_limit(expected: ServicePlan, live: LiveContainer) -> int:
+    """The planned limit in bytes, or a larger one that the plan lets a database keep until it is made anew."""
+    found = int(live.host_config["Memory"])
+    return found if found in expected.accepted_limits else expected.memory_bytes
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from batten.plan.limits import memory_reservation
 from batten.verify.catalogue import control
-from batten.verify.model import LiveContainer, LiveProcess, Verdict, all_of, equal, fails, holds, not_applicable
+from batten.verify.model import (
+    LiveContainer,
+    LiveProcess,
+    Verdict,
+    all_of,
+    equal,
+    fails,
+    holds,
+    memory_limit,
+    not_applicable,
+)
 
 if TYPE_CHECKING:
     from batten.plan.model import ServicePlan
@@ -18,13 +28,13 @@ EDGE = 0.95  # of a limit: beyond it the next request may be the one that is kil
 
 @control("limits.memory", "The memory limit is the planned one", cis="5.11")
 def memory(expected: ServicePlan, live: LiveContainer) -> Verdict:
-    return equal("HostConfig.Memory", limit(expected, live), live.host_config["Memory"])
+    return equal("HostConfig.Memory", memory_limit(expected, live), live.host_config["Memory"])
 
 
 @control("limits.memory-cgroup", "The kernel enforces the planned memory limit", cis="5.11", needs_process=True)
 def memory_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
     page = int(live.host.facts.get("page", "4096"))
-    planned = limit(expected, live) // page * page  # the kernel keeps whole pages
+    planned = memory_limit(expected, live) // page * page  # the kernel keeps whole pages
     return cgroup_file(live, planned, "memory.max", "memory.limit_in_bytes")
 
 
@@ -33,7 +43,7 @@ def swap(expected: ServicePlan, live: LiveContainer) -> Verdict:
     if not live.host.info.get("SwapLimit", False):
         return not_applicable("this kernel does not account swap (docker info: SwapLimit false)")
     # MemorySwap is memory and swap together: equal means no swap (docs.docker.com, resource constraints).
-    return equal("HostConfig.MemorySwap", limit(expected, live), live.host_config["MemorySwap"])
+    return equal("HostConfig.MemorySwap", memory_limit(expected, live), live.host_config["MemorySwap"])
 
 
 @control("limits.swap-cgroup", "The kernel gives the service no swap", cis="5.11", needs_process=True, kept="swap")
@@ -50,8 +60,8 @@ def swap_cgroup(expected: ServicePlan, live: LiveContainer) -> Verdict:
 @control("limits.memory-reservation", "The memory reservation is the planned one", kept="reservation")
 def reservation(expected: ServicePlan, live: LiveContainer) -> Verdict:
     planned = expected.memory_reservation_bytes
-    if limit(expected, live) != expected.memory_bytes:  # it goes with the limit that still holds
-        planned = memory_reservation(limit(expected, live))
+    if memory_limit(expected, live) != expected.memory_bytes:  # it goes with the limit that still holds
+        planned = memory_reservation(memory_limit(expected, live))
     return equal("HostConfig.MemoryReservation", planned, live.host_config["MemoryReservation"])
 
 
@@ -145,16 +155,9 @@ def oom_kills(expected: ServicePlan, live: LiveContainer) -> Verdict:
 def headroom(expected: ServicePlan, live: LiveContainer) -> Verdict:
     """Judged without the page cache, which the kernel gives back."""
     held = int(process(live).cgroup.get("anon", "0"))
-    share = held / limit(expected, live)
+    share = held / memory_limit(expected, live)
     said = f"holds {held >> 20} MiB, {share:.0%} of its limit"
     return holds(said) if share < EDGE else fails(f"{said}, less than {EDGE:.0%} is wanted")
-
-
-def limit(expected: ServicePlan, live: LiveContainer) -> int:
-    """The planned limit, or a larger one that the plan lets a database keep until it is made anew."""
-    return (
-        live.host_config["Memory"] if live.host_config["Memory"] in expected.accepted_limits else expected.memory_bytes
-    )
 
 
 def process(live: LiveContainer) -> LiveProcess:
