@@ -65,3 +65,14 @@ def test_the_verb_says_it_in_text_and_json(tmp_path: Path, capsys: pytest.Captur
     assert main(["plan", "-i", INVENTORY, "--compare", "1G"]) == 1
     assert main(["plan", "-i", INVENTORY, "--memory", "8G", "--cpus", "4", "--svg", str(tmp_path / "plan.svg")]) == 0
     assert (tmp_path / "plan.svg").read_text().startswith("<svg")
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_in_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "-i", INVENTORY, "--memory", "8G", "--cpus", "4", "--json", "--svg"]
+    for path, what in ((tmp_path / "no" / "plan.svg", "there is no such directory"), (tmp_path, "cannot be written")):
+        assert main([*words, str(path)]) == 1
+        said = capsys.readouterr()
+        assert json.loads(said.out)["error"]["what"].startswith(what)
+        assert what in said.err

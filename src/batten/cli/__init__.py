@@ -14,9 +14,12 @@ import importlib
 import json
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from batten.errors import BattenError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERBS = {
     "demo": "in a checkout: a throwaway host, deployed, verified and left running to try things on",
@@ -103,6 +106,20 @@ def inventory_argument(parser: argparse.ArgumentParser) -> None:
 def print_json(value: Any) -> None:
     """Print the one JSON document of a verb on standard output."""
     print(json.dumps(value, indent=2, default=str))
+
+
+def check_directory(path: Path) -> None:
+    """Raise BattenError if a file cannot be written for want of its directory: told before the work, not after it."""
+    if not path.absolute().parent.is_dir():
+        raise BattenError("there is no such directory", str(path.parent), f"mkdir -p {path.parent}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that a person named; raises BattenError where that is not possible."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BattenError(f"cannot be written: {error.strerror}", str(path), "name another file") from error
 
 
 def note(text: str = "") -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from batten import fleet
-from batten.cli import inventory_argument, print_json
+from batten.cli import check_directory, inventory_argument, print_json, write
 from batten.errors import BattenError
 from batten.plan import schema
 from batten.plan.model import to_json
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     capacity_arguments(parser)
     parser.add_argument("--min-spec", action="store_true", help="the smallest host for these stacks, and droplet sizes")
     parser.add_argument("--compare", metavar="SIZES", help="the plans of new hosts side by side, such as 4G,8G,16G")
-    parser.add_argument("--svg", metavar="FILE", help="draw each host's memory into FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw each host's memory into FILE")
 
 
 def capacity_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
         return _min_spec(args)
     if args.compare:
         return _compare(args)
+    if args.svg:
+        check_directory(args.svg)
     plan = fleet.plan_inventory(args.inventory, args.limit, given(args))
     if args.svg:
         from batten import report
 
-        Path(args.svg).write_text(report.budget_svg(plan), encoding="utf-8")
+        write(args.svg, report.budget_svg(plan))
     if args.json:
         print_json(to_json(plan))
     else:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batten import runner
-from batten.cli import inventory_argument, note, print_json
-from batten.errors import BattenError
+from batten.cli import check_directory, inventory_argument, note, print_json, write
 
 if TYPE_CHECKING:
     from batten.verify.model import Report
@@ -32,15 +30,14 @@ def run(args: argparse.Namespace) -> int:
     from batten.verify.report import text
 
     for path in filter(None, (args.html, args.junit)):
-        if not path.absolute().parent.is_dir():
-            raise BattenError("there is no such directory", str(path.parent), f"mkdir -p {path.parent}")
+        check_directory(path)
     report = run_controls(runner.inventory_source(args.inventory), limit=args.limit)
     if args.html:
         write_html(report, args.html, str(args.inventory))
     if args.junit:
         from batten.report.junit import junit
 
-        _write(args.junit, lambda: junit(report, inventory=str(args.inventory)))
+        _write(args.junit, junit(report, inventory=str(args.inventory)))
     if args.json:
         print_json(report.to_json())
     else:
@@ -60,12 +57,9 @@ def write_html(report: Report, path: Path, inventory: str) -> None:
     """
     from batten.report.html import html
 
-    _write(path, lambda: html(report, inventory=inventory, version=version("batten")))
+    _write(path, html(report, inventory=inventory, version=version("batten")))
 
 
-def _write(path: Path, make: Callable[[], str]) -> None:
-    try:
-        path.write_text(make(), encoding="utf-8")
-    except OSError as error:
-        raise BattenError(f"cannot be written: {error.strerror}", str(path), "name another file") from error
+def _write(path: Path, text: str) -> None:
+    write(path, text)
     note(f"report written to {path}")
