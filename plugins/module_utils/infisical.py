@@ -43,10 +43,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Stored:
-    """One secret as Infisical has it. ``version`` goes up with every update, also to the same value."""
+    """One secret as Infisical has it. ``version`` goes up with every update, also to the same value.
+
+    ``updated`` is when, by the server's clock: ISO 8601, UTC; empty where it does not say.
+    """
 
     value: str
     version: int
+    updated: str = field(default="", compare=False)
 
     def __repr__(self) -> str:  # a traceback or a failed assertion must not show the value
         return f"Stored(version={self.version})"
@@ -340,7 +344,10 @@ def _listing(answer: Answer, where: str) -> Listing:
             twice.add(name)
         if name not in newest or _age(row) > _age(newest[name]):
             newest[name] = row
-    secrets = {name: Stored(decode(row["secretValue"]), row["version"]) for name, row in sorted(newest.items())}
+    secrets = {
+        name: Stored(decode(row["secretValue"]), row["version"], str(row.get("updatedAt") or ""))
+        for name, row in sorted(newest.items())
+    }
     return Listing(answer.etag, secrets, tuple(sorted(twice)))
 
 

@@ -1,6 +1,7 @@
 """Infisical is the source of a stack's values, the sealed bundle their copy: what follows where the two differ. Pure.
 
 A value whose version there is the one that was last seen is older than ours; any other version came from a person.
+But a lower one that was written before ours was made is of a server that came back from a backup: it is older too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from .errors import BattenError
 from .infisical import Stored
 
 Rules = Mapping[str, Mapping[str, Any]]
+
+_SECOND = len("2026-11-23T06:00:00")  # both times are UTC; Infisical's goes on with milliseconds
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,19 @@ def compare(
                 wrong.append(part)
             elif here is None:
                 take[part] = there.value
-            elif bundle.versions.get(part) == there.version:
+            elif _is_older(bundle, part, there):
                 update.append(part)
             else:
                 change[part] = there.value
     return Outcome(tuple(make), tuple(ask), take, change, tuple(create), tuple(back), tuple(update), tuple(wrong))
+
+
+def _is_older(bundle: Bundle, part: str, there: Stored) -> bool:
+    """Return whether ours is newer. A secret that a person deleted and made again begins at version 1, and now."""
+    seen = bundle.versions.get(part)
+    if seen is None or there.version >= seen:
+        return there.version == seen
+    return "" < there.updated[:_SECOND] < bundle.made.get(part, "")[:_SECOND]
 
 
 def _fits(name: str, rule: Mapping[str, Any], value: str) -> bool:

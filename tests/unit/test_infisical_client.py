@@ -144,6 +144,7 @@ def test_a_listing_says_value_version_and_etag_and_sends_every_flag() -> None:
     with serving(Script(rows(row("a", "1", 3), row("b", encode(" x "))))) as (url, asked):
         listing = logged_in(url).secrets(PLACE)
     assert listing == Listing('"e1"', {"a": Stored("1", 3), "b": Stored(" x ", 1)})
+    assert listing.secrets["a"].updated == "2026-01-01"
     assert asked[1].headers["Authorization"] == "Bearer t1"
     for flag in ("viewSecretValue=true", "expandSecretReferences=false", "includeImports=false", "projectId=p1"):
         assert flag in asked[1].path

@@ -48,6 +48,23 @@ def test_a_version_that_did_not_work_is_not_tried_again_until_it_changes() -> No
     assert reconcile.compare({"a": PASSWORD}, HERE, {"a": Stored("good", 5)}, {"a": 4}).change == {"a": "good"}
 
 
+@pytest.mark.parametrize(
+    ("version", "updated", "older"),
+    [
+        (2, "2026-11-01T06:00:00.000Z", True),  # an Infisical that came back from a backup
+        (1, "2026-11-03T06:00:00.000Z", False),  # a person deleted it and made it again
+        (2, "", False),
+        (4, "2026-11-01T06:00:00.000Z", False),
+    ],
+)
+def test_what_was_rotated_since_is_not_taken_back_from_an_infisical_that_was_restored(
+    version: int, updated: str, older: bool
+) -> None:
+    here = replace(HERE, made={"a": "2026-11-02T06:00:00Z"})
+    found = reconcile.compare({"a": PASSWORD}, here, {"a": Stored("old", version, updated)}, {})
+    assert found == (reconcile.Outcome(update=("a",)) if older else reconcile.Outcome(change={"a": "old"}))
+
+
 def test_what_is_coming_with_this_run_is_not_asked_for() -> None:
     assert reconcile.compare({"a": PROVIDED}, Bundle(b"k"), {}, {}, coming=["a"]).ask == ()
 
