@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -238,6 +239,25 @@ def test_a_file_that_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(BattenError, match="plan"):
         expectations.load(path)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [("docker:x:42:bob", "docker_group docker:x:42:bob\ndocker_users ann jo"), ("", "docker_group \ndocker_users")],
+)
+def test_who_has_docker_as_his_own_group_is_read(group: str, said: str) -> None:
+    found = re.search(r"^docker_group=.*?^done\)\"$", SCRIPTS[0].read_text(), re.DOTALL | re.MULTILINE)
+    assert found
+    script = """quietly() { "$@"; }
+getent() {
+    [ "$1" = passwd ] || { echo "$group"; return; }
+    printf '%s\\n' root:x:0:0::/:/bin/sh 'ann:x:1000:42:Ann B:/home/ann:/bin/sh' eve:x:42:1::/: jo:x:1001:42::/home/jo:
+}
+"""
+    done = subprocess.run(
+        ["sh", "-c", script + found[0]], env={**os.environ, "group": group}, capture_output=True, text=True, check=True
+    )
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [line.rstrip() for line in said.splitlines()]
 
 
 def test_a_limit_holds_for_plans_from_a_file_too(

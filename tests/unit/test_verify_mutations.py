@@ -533,6 +533,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("daemon.no-swarm", field("info", Swarm={"LocalNodeState": "active"})),
     ("daemon.version", field("info", ServerVersion="24.0.9")),
     ("daemon.docker-group", field("facts", docker_group="docker:x:999:ann,bob")),
+    ("daemon.docker-group", field("facts", docker_users="ann")),
     ("ports.outside", outside(p22="open", p5432="open")),
     ("ports.served", outside(p443="refused", p22="open")),
     ("firewall.table", lambda live: dataclasses.replace(live, table=())),

@@ -105,7 +105,13 @@ echo "now $(date +%s)"
 echo "apparmor $(quietly cat /sys/module/apparmor/parameters/enabled)"
 echo "page $(getconf PAGESIZE)"
 echo "compose $(quietly docker compose version --short)"
-echo "docker_group $(quietly getent group docker)"
+docker_group=$(quietly getent group docker)
+echo "docker_group $docker_group"
+docker_gid=$(echo "$docker_group" | cut -d : -f 3)
+# A user whose own group it is stands in no list of members.
+echo "docker_users $([ -z "$docker_gid" ] || quietly getent passwd | while IFS=: read -r name _ _ gid _; do
+    [ "$gid" = "$docker_gid" ] && printf '%s ' "$name"
+done)"
 echo "booted $(quietly systemctl show -p UserspaceTimestamp --value --timestamp=unix | tr -d @)"
 echo "dockerd $(quietly pidof dockerd | tr ' ' '\n' | while read -r pid; do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
 

@@ -173,9 +173,12 @@ def docker_group(expected: HostPlan, live: LiveHost) -> Verdict:
         return not_applicable("host_docker_group is off")
     accepted = set(expected.variables.get("host_docker_group_members") or ())
     members = set(filter(None, live.facts.get("docker_group", "").rpartition(":")[2].split(",")))
-    if others := sorted(members - accepted):
-        return fails(f"members: {', '.join(others)}")
-    return holds(f"accepted: {', '.join(sorted(members))}" if members else "empty")
+    own = set(live.facts.get("docker_users", "").split())
+    problems = [f"members: {', '.join(others)}"] if (others := sorted(members - accepted)) else []
+    problems += [f"{name}'s own group is docker (usermod -g)" for name in sorted(own - accepted)]
+    if problems:
+        return fails("; ".join(problems))
+    return holds(f"accepted: {', '.join(sorted(members | own))}" if members | own else "empty")
 
 
 def _setting(live: LiveHost, name: str, default: Any) -> Any:
