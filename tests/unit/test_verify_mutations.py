@@ -574,7 +574,13 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("host.clock", then(machine, field("machine", keeper=""))),
     ("host.clock", then(machine, field("machine", clock="no"))),
     ("host.upgrades", field("apt", **{"APT::Periodic::Unattended-Upgrade": "0"})),
+    ("host.upgrades", field("apt", **{"APT::Periodic::Enable": "0"})),
+    ("host.upgrades", field("machine", upgrader="")),
+    ("host.upgrades", field("machine", upgrader="config-files")),
     ("host.upgrades", unit("apt-daily-upgrade.timer", ActiveState="inactive")),
+    ("host.upgrades", unit("apt-daily.timer", ActiveState="inactive")),
+    ("host.upgrades", unit("apt-daily.timer", UnitFileState="masked")),
+    ("host.upgrades", lambda live: dataclasses.replace(live, apt={})),  # and no timer of batten's, as on Red Hat's
     ("host.engine-held", lambda live: dataclasses.replace(live, held_back=("^docker.io$",))),
     ("host.swap", then(machine, field("machine", swap="/dev/vda2"))),
     ("host.core-dumps", field("machine", core_pattern="|/usr/lib/systemd/systemd-coredump %P", coredump="")),

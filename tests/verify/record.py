@@ -14,7 +14,8 @@ SNAPSHOT = Path(__file__).with_name("snapshot.txt")
 MACHINE = Path(__file__).with_name("snapshot-vm.txt")
 """The same reads of a virtual machine (Debian 13, Linux 6.12, cgroup v2, AppArmor; qemu without KVM), outside CI, once:
 stack.deploy; playbooks/host.yml with stack.VARIABLES and no planned port; /var/lib/docker mounted on itself; ``docker
-update --memory 32m --memory-swap 32m`` of what runs (module_utils/scopes.py says why); batch()."""
+update --memory 32m --memory-swap 32m`` of what runs (module_utils/scopes.py says why); batch(). Written into both by
+hand since, as role ``host`` leaves them: ``upgrader``, apt-daily.timer, and batten-upgrades.timer, which is absent."""
 RULES = Path(__file__).with_name("firewall.nft")
 BOUNDARY = "batten-snapshot"
 NAME = "verify-record"
@@ -49,7 +50,9 @@ def harden(host: hosts.Host) -> None:
     )
     host.put("/etc/apt/apt.conf.d/52batten", stack.UPGRADES)
     host.put("/etc/security/limits.d/50-batten.conf", "* hard core 0\n")
-    host.run("systemctl daemon-reload && systemctl enable --now batten-firewall apt-daily-upgrade.timer")
+    host.run(
+        "systemctl daemon-reload && systemctl enable --now batten-firewall apt-daily.timer apt-daily-upgrade.timer"
+    )
 
 
 def batch(host: hosts.Host) -> str:

@@ -122,7 +122,8 @@ section daemon.json
 quietly cat /etc/docker/daemon.json
 
 containers='' networks=bridge volumes='' sysctls='' \
-    units='docker.service docker.socket containerd.service batten-firewall.service auditd.service apt-daily-upgrade.timer'
+    units='docker.service docker.socket containerd.service batten-firewall.service auditd.service apt-daily.timer
+        apt-daily-upgrade.timer batten-upgrades.timer'
 for argument in "$@"; do
     case $argument in
         /*) # each backup: the size of its encrypted file, then what its JSON file says of it, on one line

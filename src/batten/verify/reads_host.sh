@@ -12,6 +12,7 @@ echo "core_limits $(quietly sed -nE '/^[^#]*hard +core +0/p' /etc/security/limit
 echo "reboot $(quietly cat /run/reboot-required /var/run/reboot-required | head -n 1)"
 echo "root_users $(quietly sed -nE 's/^([^:]*):[^:]*:0:.*/\1/p' /etc/passwd | tr '\n' ' ')"
 echo "no_password $(quietly sed -nE 's/^([^:]*)::.*/\1/p' /etc/shadow | tr '\n' ' ')"
+echo "upgrader $(quietly dpkg-query -W -f '${db:Status-Status}' unattended-upgrades)"
 echo "held $(quietly apt-mark showhold | tr '\n' ' ')"
 root=$(printf '%s' "$info" | sed -n 's/.*"DockerRootDir":"\([^"]*\)".*/\1/p')
 echo "root_dir $root"

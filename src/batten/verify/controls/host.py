@@ -71,13 +71,27 @@ def clock(expected: HostPlan, live: LiveHost) -> Verdict:
 def upgrades(expected: HostPlan, live: LiveHost) -> Verdict:
     if not expected.wants("host_unattended_upgrades"):
         return not_applicable("host_unattended_upgrades is off")
-    names = ("APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade")
-    unit = "apt-daily-upgrade.timer" if live.apt else "batten-upgrades.timer"
-    off = [name for name in names if live.apt and live.apt.get(name) in (None, "", "0")]
-    timer = live.units.get(unit, {})
-    if (timer.get("UnitFileState"), timer.get("ActiveState")) != ("enabled", "active"):
-        off.append(f"{unit} is {timer.get('UnitFileState') or 'missing'} and {timer.get('ActiveState', 'missing')}")
-    return fails("; ".join(off)) if off else holds(f"{unit} is active")
+    units = ("apt-daily.timer", "apt-daily-upgrade.timer") if live.apt else ("batten-upgrades.timer",)
+    off = _apt_off(live) if live.apt else []
+    for unit in units:
+        timer = live.units.get(unit, {})
+        if (timer.get("UnitFileState"), timer.get("ActiveState")) != ("enabled", "active"):
+            off.append(f"{unit} is {timer.get('UnitFileState') or 'missing'} and {timer.get('ActiveState', 'missing')}")
+    return fails("; ".join(off)) if off else holds(f"{', '.join(units)}: active")
+
+
+def _apt_off(live: LiveHost) -> list[str]:
+    """What keeps apt's timers from installing anything: apt.systemd.daily looks at each of these."""
+    off = [
+        f"{name} is off"
+        for name in ("APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade")
+        if live.apt.get(name) in (None, "", "0")
+    ]
+    if live.apt.get("APT::Periodic::Enable") == "0":  # where nobody says it, it is on
+        off.append("APT::Periodic::Enable is off")
+    if live.machine.get("upgrader") != "installed":
+        off.append("unattended-upgrades is not installed")
+    return off
 
 
 @control("host.engine-held", "The engine is never upgraded by itself", scope="host")
