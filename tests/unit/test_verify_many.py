@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import socket
@@ -260,3 +261,37 @@ def test_a_server_whose_queue_is_full_for_a_moment_is_reached() -> None:
         threading.Timer(0.3, serve).start()
         assert probe.attempts([address], 20) == ["open"]
     assert probe.SECONDS > 1  # what the kernel waits first (net/tcp.h, TCP_TIMEOUT_INIT)
+
+
+def test_more_addresses_than_a_process_may_open_files_are_tried_in_turns() -> None:
+    """None of 500 connections gets an answer, by a process that may have 300 files."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for one in [stack.enter_context(socket.socket()) for _ in range(3)]:
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        asked = json.dumps([0.2, [server.getsockname()] * 500])
+        words = ["sh", "-c", 'ulimit -n 300; exec "$@"', "sh", sys.executable, "-I", "-c", PROBE.read_text(), asked]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == ["silent"] * 500
+
+
+def test_an_address_is_unreachable_without_its_protocol_but_not_for_want_of_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(code: int) -> Callable[..., socket.socket]:
+        def make(family: int, *_: Any) -> socket.socket:
+            raise OSError(code, os.strerror(code))
+
+        return make
+
+    monkeypatch.setattr(probe.socket, "socket", without(errno.EAFNOSUPPORT))
+    assert scan.from_here([("2001:db8::1", 80)] * 2) == ["unreachable"] * 2
+    monkeypatch.setattr(probe.socket, "socket", without(errno.EMFILE))
+    with pytest.raises(BattenError, match="ports cannot be tried: Too many open files"):
+        scan.from_here([("198.51.100.7", 80)])
+
+
+@pytest.mark.parametrize(("files", "at_once"), [(256, 1), (1024, 3), (65536, 324), (-1, scan.MOST_SCANS)])
+def test_scans_at_once_fit_into_the_files_that_a_process_may_open(files: int, at_once: int) -> None:
+    assert scan.slots(files) == at_once

@@ -30,6 +30,9 @@ LINES = 20  # the last lines of each log that are looked at
 # for a moment, as all containers come at once, the kernel asks again after a second (RFC 6298, 2.1).
 SECONDS = 1.8
 MOST_TARGETS = 200
+BATCH = (
+    MOST_TARGETS + 1
+)  # sockets that are open at once: a process may have 1024 files (RLIMIT_NOFILE's usual soft limit)
 MOST_CONTAINERS = 64
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 LISTEN = "0A"  # TCP_LISTEN of include/net/tcp_states.h, as /proc/net/tcp shows it
@@ -122,12 +125,29 @@ def look(identity: str, targets: list[tuple[str, str, int]]) -> dict[str, Any]:
 
 
 def attempts(addresses: list[tuple[str, int]], seconds: float = SECONDS) -> list[str]:
-    """Connect to all at once. After ``seconds`` each comes to ``open``, ``refused``, ``unreachable`` or ``silent``."""
+    """Connect to all, ``BATCH`` at once. After ``seconds`` each comes to ``open``, ``refused``, ``unreachable`` or
+    ``silent``.
+
+    Raises OSError where this process may open no more files: that says nothing of an address.
+    """
+    batches = (addresses[start : start + BATCH] for start in range(0, len(addresses), BATCH))
+    return [word for batch in batches for word in together(batch, seconds)]
+
+
+def together(addresses: list[tuple[str, int]], seconds: float) -> list[str]:
     words = ["silent"] * len(addresses)
     waiting: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()
     for position, address in enumerate(addresses):
-        one = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            one = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                for _, other in waiting.values():
+                    other.close()
+                raise
+            words[position] = "unreachable"  # this kernel has no IPv6
+            continue
         one.setblocking(False)
         code = one.connect_ex(address)
         if code == errno.EINPROGRESS:

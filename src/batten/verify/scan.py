@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
+from batten.errors import BattenError
 from batten.verify.live import PROBE, Run
-from batten.verify.probe import attempts
+from batten.verify.probe import BATCH, attempts
 
 if TYPE_CHECKING:
     from batten.plan.model import StackPlan
@@ -19,6 +22,7 @@ Outside = Mapping[str, Mapping[int, str]]
 """Address to port to ``open``, ``refused``, ``unreachable`` or ``silent``; only addresses that gave an answer."""
 
 MOST_ADDRESSES, MOST_PORTS, SECONDS = 4, 300, 3.0
+MOST_SCANS, OTHER_FILES = 32, 400  # at once; files for what else is under way: an ssh with its pipes for each host
 # What is looked for on every host: remote administration, engines, databases, queues, dashboards, exporters.
 KNOWN = (
     *(21, 22, 23, 25, 53, 80, 111, 443, 445, 631, 2049, 2375, 2376, 2377, 2379, 3000, 3100, 3306, 3389, 4243, 5000),
@@ -27,9 +31,24 @@ KNOWN = (
 )
 
 
+def slots(files: int) -> int:
+    """How many scans this process may make side by side, of the number of files that it may open (RLIMIT_NOFILE)."""
+    return max(1, (files - OTHER_FILES) // BATCH) if files > 0 else MOST_SCANS
+
+
+_scanning = BoundedSemaphore(min(MOST_SCANS, slots(resource.getrlimit(resource.RLIMIT_NOFILE)[0])))
+
+
 def from_here(targets: list[tuple[str, int]]) -> list[str]:
-    """Connect from this machine."""
-    return attempts(targets, SECONDS)
+    """Connect from this machine; hosts that are read side by side take turns.
+
+    :raises BattenError: too many files are open.
+    """
+    try:
+        with _scanning:
+            return attempts(targets, SECONDS)
+    except OSError as error:
+        raise BattenError(f"ports cannot be tried: {error.strerror}", "this machine", "ulimit -n 4096") from error
 
 
 def from_host(run: Run) -> Vantage:
