@@ -245,6 +245,14 @@ def load(paths: StackPaths) -> Bundle:
     return from_json(systemd_creds.read(paths.credentials, _sealed_name(paths)))
 
 
+def opens(paths: StackPaths) -> bool:
+    """Return whether the bundle is there, and this host can open it."""
+    try:
+        return paths.credentials.exists() and load(paths) is not None
+    except BattenError:
+        return False
+
+
 def empty() -> Bundle:
     """Return a bundle without values, and with a new key."""
     return Bundle(secrets.token_bytes(_KEY_BYTES))

@@ -7,6 +7,8 @@ the data in plain, as everywhere.)
 
 A dump is loaded when its server is healthy and before whoever depends on it starts, in one transaction; only then its
 file goes. Killed at any point, the next run loads it again with the same outcome.
+
+A host that has the stack and its data, but whose credentials are lost or do not open any more, gets those alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from .version import VERSION
 
 IDENTITY_BYTES = 32 * 1024
 _LINE_BYTES = 4 * IDENTITY_BYTES
+ALL, CREDENTIALS, NOTHING = "all", "credentials", "nothing"
+"""What a host needs of a backup."""
 _POSTGRES_DUMP = re.compile(r"dumps/(?P<service>[^/]+)/(?P<database>[^/]+)\.dump\Z")
 
 
@@ -69,6 +73,7 @@ def _not_asked() -> BattenError:
 def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[str, Any]:
     """Judge the backup on ``source`` and keep what a run needs; return its header. Refused, nothing is changed.
 
+    The header's ``already`` says that all of it is here, ``credentials_only`` that they were lost and are back.
     Raises BattenError for a wrong key, a backup that is cut short, changed, of another stack or of something newer
     than what would run, and where this host has credentials or data that would be lost.
     """
@@ -83,29 +88,61 @@ def run(paths: StackPaths, docker: Docker, source: int, given: Asked) -> dict[st
         staging = Path(tempfile.mkdtemp(prefix=".restore-", dir=str(paths.state)))
         undo.callback(shutil.rmtree, staging, ignore_errors=True)
         with age.decrypting(given.identity, source) as stream:
-            header, small = _stage(paths, docker, given, stream, staging, record)
+            need, header, small = _stage(paths, docker, given, stream, staging, record)
+        told = {**header, "already": need == NOTHING, "credentials_only": need == CREDENTIALS}
+        if need == NOTHING:
+            return told
         bundle = credentials.from_json(small["credentials.json"])
-        _keeps_credentials(paths, bundle)
-        if record and record["id"] == _identity(header) and record["complete"]:
-            return {**header, "already": True}
-        _commit(paths, header, small, bundle, staging)
-    audit.append(
-        paths.audit, [{"stack": paths.stack, "action": "restore", "result": "staged", "why": header["created"]}]
-    )
-    return {**header, "already": False}
+        if need == CREDENTIALS:
+            _keep_small(paths, bundle, small, again=True)
+        else:
+            _commit(paths, header, small, bundle, staging, record)
+    result = "staged" if need == ALL else "credentials"
+    audit.append(paths.audit, [{"stack": paths.stack, "action": "restore", "result": result, "why": header["created"]}])
+    return told
 
 
 def _commit(
-    paths: StackPaths, header: Mapping[str, Any], small: Mapping[str, Any], bundle: credentials.Bundle, staging: Path
+    paths: StackPaths,
+    header: Mapping[str, Any],
+    small: Mapping[str, Any],
+    bundle: credentials.Bundle,
+    staging: Path,
+    record: Mapping[str, Any] | None,
 ) -> None:
     """Keep what was judged. The record says first that this has begun and last that it is whole."""
-    _note(paths, header, complete=False, loaded=False)
+    staged = record is not None and record["id"] == _identity(header) and record["complete"]
+    ours = staged and credentials.opens(paths)  # a run has gone on with them since, and may have made more
+    if not ours:
+        _keeps_credentials(paths, bundle)
+    loaded = _loaded(record, header)
+    if not ours:  # else it stays whole: what is staged is all that is replaced, and without its index no run goes on
+        _note(paths, header, complete=False, loaded=False, done=loaded)
     shutil.rmtree(_directory(paths), ignore_errors=True)
     staging.rename(_directory(paths))
+    atomic.sync_directory(paths.state)
+    if not ours:
+        _keep_small(paths, bundle, small)
+    _note(paths, header, complete=True, loaded=not atomic.read_json(_index(paths), []), done=loaded)
+
+
+def _keep_small(paths: StackPaths, bundle: credentials.Bundle, small: Mapping[str, Any], again: bool = False) -> None:
+    """Seal credentials and access on this host; ``again``, where it had them, an access that opens stays.
+
+    Credentials that do not open are set aside, not lost.
+    """
+    if paths.credentials.exists() and not credentials.opens(paths):
+        aside = paths.credentials.with_name(f"{paths.credentials.name}.unopened")
+        aside.unlink(missing_ok=True)
+        os.link(paths.credentials, aside)
     credentials.save(paths, bundle)
-    if "access.json" in small:
+    try:
+        known = infisical_access.load(paths)
+    except BattenError:
+        paths.access.unlink()
+        known = None
+    if "access.json" in small and not (again and known):
         infisical_access.save(paths, infisical_access.from_json(small["access.json"]))
-    _note(paths, header, complete=True, loaded=not atomic.read_json(_index(paths), []))
 
 
 def _stage(
@@ -115,43 +152,68 @@ def _stage(
     stream: IO[bytes],
     staging: Path,
     record: Mapping[str, Any] | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the whole backup; return header and small parts. Dumps go into ``staging``, encrypted anew."""
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Read the whole backup; return what this host needs of it, the header and small parts.
+
+    Dumps that are needed go into ``staging``, encrypted anew.
+    """
     header: dict[str, Any] = {}
     small: dict[str, Any] = {}
     private, public = age.new_identity()
-    continued = False
+    need, fresh = ALL, True
     with _Dumps(staging, public) as dumps:
         for member in archive.read(stream):
             if member.part == archive.HEADER:
                 header = json.loads(member.content)
                 judge(header, paths.stack, given.images)
-                continued = record is not None and record["id"] == _identity(header)
-                if not continued:
-                    _refuse_data(paths, docker, header)
+                need = needed(paths, docker, header, record)
+                fresh = need == ALL and not (record and record["id"] == _identity(header))
+                dumps.skipped = _loaded(record, header)
             elif member.number is None:
                 small[member.part] = json.loads(member.content)
-                if member.part == "release.json" and not continued:
+                if member.part == "release.json" and fresh:
                     _refuse_directories(small[member.part])
-            else:
+            elif need == ALL:
                 dumps.add(member)
     if "credentials.json" not in small or "release.json" not in small:
         raise BattenError("it holds no credentials or no release", "backup", "take another one")
     atomic.write_json(staging / "index.json", dumps.index)
     atomic.write_json(staging / "roles.json", small.get("roles.json", {}))
     systemd_creds.write(staging / "key.cred", _sealed_name(paths), {"identity": private})
-    return {**header, "left": dumps.left}, small
+    atomic.sync_directory(staging)
+    return need, {**header, "left": dumps.left}, small
+
+
+def needed(paths: StackPaths, docker: Docker, header: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
+    """Return what this host needs of the backup with this header: ALL, CREDENTIALS or NOTHING.
+
+    Raises BattenError where its credentials are whole, and there are data that would be lost.
+    """
+    if record and record["id"] == _identity(header):
+        if not record["loaded"]:
+            return ALL  # also what is staged already: it may be what a loss of power has left
+        return NOTHING if credentials.opens(paths) else CREDENTIALS
+    try:
+        _refuse_data(paths, docker, header)
+    except BattenError:
+        known = paths.current.is_symlink() or paths.secrets_spec.exists() or paths.credentials.exists()
+        if not known or credentials.opens(paths):
+            raise
+        return CREDENTIALS
+    return ALL
 
 
 class _Dumps:
     """The dumps of a backup as they come, each encrypted anew to ``public`` in a file of its own below ``directory``.
 
-    ``index`` says which file is which database; ``left`` are the parts of software that batten cannot load.
+    ``index`` says which file is which database; ``left`` are the parts of software that batten cannot load. Parts that
+    are ``skipped`` were loaded already: data have come to them since.
     """
 
     def __init__(self, directory: Path, public: str) -> None:
         self.index: list[dict[str, str]] = []
         self.left: list[str] = []
+        self.skipped: Collection[str] = ()
         self._directory, self._public = directory, public
         self._part = ""
         self._target: IO[bytes] | None = None
@@ -172,6 +234,8 @@ class _Dumps:
             self._target.write(member.content)
 
     def _begin(self, part: str) -> IO[bytes] | None:
+        if part in self.skipped:
+            return None
         match = _POSTGRES_DUMP.match(part)
         if match is None:
             self.left.append(part)
@@ -179,6 +243,7 @@ class _Dumps:
         name = f"{len(self.index)}.age"
         self.index.append({"service": match["service"], "database": match["database"], "file": name})
         file = self._open.enter_context((self._directory / name).open("wb"))
+        self._open.callback(lambda: os.fsync(file.fileno()))
         return self._open.enter_context(age.encrypting(self._public, file))
 
 
@@ -210,10 +275,11 @@ def pending(paths: StackPaths) -> list[str]:
     record = atomic.read_json(_record(paths), None)
     if record is None or record["loaded"]:
         return []
-    if not record["complete"]:
+    index = atomic.read_json(_index(paths), None)
+    if not record["complete"] or index is None:
         fix = "run the same batten restore again"
         raise BattenError("a restore of this stack was cut off", f"stack {paths.stack}", fix)
-    return sorted({one["service"] for one in atomic.read_json(_index(paths), [])})
+    return sorted({one["service"] for one in index})
 
 
 def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service: str) -> list[str]:
@@ -226,6 +292,8 @@ def load(paths: StackPaths, docker: Docker, payload: Mapping[str, Any], service:
     for one in [each for each in index if each["service"] == service]:
         server.create(docker, one["database"])
         _load(server, one["database"], private, _directory(paths) / one["file"])
+        record = atomic.read_json(_record(paths), {})
+        atomic.write_json(_record(paths), {**record, "done": [*record.get("done", []), _part(one)]})
         index.remove(one)
         atomic.write_json(_index(paths), index)
         (_directory(paths) / one["file"]).unlink()
@@ -253,7 +321,8 @@ def _refuse_data(paths: StackPaths, docker: Docker, header: Mapping[str, Any]) -
     """Raise BattenError where the stack has run on this host: its data would be lost, or mixed with the backup's."""
     fix = "restore onto a new host; or take the stack off this one (playbooks/uninstall.yml) and its data away yourself"
     if paths.current.is_symlink():
-        raise BattenError(f"stack {paths.stack} is deployed on this host already", str(paths.current), fix)
+        go_on = f"with the credentials that it has: run site.yml. For the data of the backup: {fix}"
+        raise BattenError(f"stack {paths.stack} is deployed on this host already", str(paths.current), go_on)
     if not docker.answers():
         return
     if docker.list(header["project"]):
@@ -275,14 +344,26 @@ def _refuse_directories(payload: Mapping[str, Any]) -> None:
 
 
 def _keeps_credentials(paths: StackPaths, bundle: credentials.Bundle) -> None:
-    if paths.credentials.exists() and credentials.load(paths) != bundle:
+    if credentials.opens(paths) and credentials.load(paths) != bundle:
         fix = "restore onto a new host; or, if nobody needs them any more: rm " + str(paths.credentials)
         raise BattenError("other credentials of this stack are on this host", str(paths.credentials), fix)
 
 
-def _note(paths: StackPaths, header: Mapping[str, Any], complete: bool, loaded: bool) -> None:
-    record = {"id": _identity(header), "at": lock.now(), "complete": complete, "loaded": loaded}
+def _note(
+    paths: StackPaths, header: Mapping[str, Any], complete: bool, loaded: bool, done: Collection[str] = ()
+) -> None:
+    """Write the record. ``done`` are the parts that were loaded already."""
+    record = {"id": _identity(header), "at": lock.now(), "complete": complete, "loaded": loaded, "done": list(done)}
     atomic.write_json(_record(paths), record)
+
+
+def _loaded(record: Mapping[str, Any] | None, header: Mapping[str, Any]) -> list[str]:
+    """Return the parts of this backup that a run has loaded here."""
+    return list(record.get("done", ())) if record and record["id"] == _identity(header) else []
+
+
+def _part(one: Mapping[str, str]) -> str:
+    return f"dumps/{one['service']}/{one['database']}.dump"
 
 
 def _identity(header: Mapping[str, Any]) -> str:

@@ -251,6 +251,12 @@ def test_a_new_host_runs_the_same_stack_with_the_same_secrets_also_after_a_kill(
     again = batten(restored, *words, "--keep-only")
     assert again.returncode == 0, again.stderr
     assert "there already" in again.stderr
+
+    restored.host.run("echo broken >/var/lib/batten/shop/secrets.cred")
+    lost = batten(restored, *words, "--keep-only")
+    assert lost.returncode == 0, lost.stderr
+    assert "its credentials alone" in lost.stderr
+    assert restored.up().done == [], "the same secrets"
     assert restored.sql("SELECT count(*) FROM account") == str(ROWS - 1)
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.batten.core.plugins.module_utils import archive, backup, restore
+from ansible_collections.batten.core.plugins.module_utils import (
+    age,
+    archive,
+    backup,
+    credentials,
+    infisical_access,
+    restore,
+)
 from ansible_collections.batten.core.plugins.module_utils.errors import BattenError
 from ansible_collections.batten.core.plugins.module_utils.paths import StackPaths
 from ansible_collections.batten.core.plugins.module_utils.version import VERSION
@@ -159,6 +167,119 @@ def test_nothing_is_pending_but_after_a_restore(tmp_path: Path) -> None:
     (paths.state / "restored.json").write_text(json.dumps({**record, "complete": False}))
     with pytest.raises(BattenError, match="cut off"):
         restore.pending(paths)
+    (paths.state / "restored.json").write_text(json.dumps(record))
+    (paths.state / "restore" / "index.json").unlink()
+    with pytest.raises(BattenError, match="cut off"):
+        restore.pending(paths)
+
+
+SYSTEMD_CREDS = """#!/bin/sh
+case $1 in encrypt) base64 ;; decrypt) base64 -d ;; esac
+"""
+BUNDLE = credentials.Bundle(b"k" * 32, {"password": "p"})
+ACCESS = infisical_access.Access("http://127.0.0.1:8222", "id", "secret", "project")
+DUMPS = {"dumps/db/app.dump": [b"a"], "dumps/db/auth.dump": [b"b"]}
+
+
+class NoEngine:
+    def answers(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_program: Callable[[str, str], None]
+) -> Callable[..., dict[str, Any]]:
+    """Return a function that restores a backup of ``BUNDLE`` onto the host below ``tmp_path``. Nothing is encrypted."""
+
+    @contextmanager
+    def encrypting(_: str, target: IO[bytes]) -> Iterator[IO[bytes]]:
+        yield target
+
+    @contextmanager
+    def decrypting(*_: Any) -> Iterator[IO[bytes]]:
+        small = {"credentials.json": BUNDLE.to_json(), "release.json": {"plan": {}}, "access.json": ACCESS.__dict__}
+        yield io.BytesIO(written(small, DUMPS))
+
+    fake_program("systemd-creds", SYSTEMD_CREDS)
+    monkeypatch.setattr(age, "encrypting", encrypting)
+    monkeypatch.setattr(age, "decrypting", decrypting)
+    monkeypatch.setattr(age, "new_identity", lambda: ("private", "public"))
+    (tmp_path / "run" / "lock").mkdir(parents=True)
+
+    def put_back() -> dict[str, Any]:
+        engine: Any = NoEngine()
+        return restore.run(StackPaths("shop", str(tmp_path)), engine, 0, restore.Asked("key", IMAGES))
+
+    return put_back
+
+
+def loads(paths: StackPaths, monkeypatch: pytest.MonkeyPatch, fails: str = "") -> list[str]:
+    """Have a run load what is staged; return the databases that it got to."""
+    loaded: list[str] = []
+
+    class Server:
+        def create_roles(self, *_: Any) -> list[str]:
+            return []
+
+        def create(self, *_: Any) -> None: ...
+
+    def load(_server: Any, database: str, *_: Any) -> None:
+        if database == fails:
+            raise BattenError("damaged", database)
+        loaded.append(database)
+
+    monkeypatch.setattr(restore.postgres_dumps, "server", lambda *_: Server())
+    monkeypatch.setattr(restore, "_load", load)
+    engine: Any = NoEngine()
+    for service in restore.pending(paths):
+        restore.load(paths, engine, {}, service)
+    return loaded
+
+
+def test_what_is_staged_is_staged_again_until_it_is_loaded(
+    host: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = StackPaths("shop", str(tmp_path))
+    assert not host()["already"]
+    (paths.state / "restore" / "1.age").write_bytes(b"")  # a loss of power
+    with pytest.raises(BattenError, match="damaged"):
+        loads(paths, monkeypatch, fails="auth")
+    more = credentials.load(paths).having({"new": "made by that run"})
+    credentials.save(paths, more)
+    assert not host()["already"]
+    assert credentials.load(paths) == more
+    assert [path.read_bytes() for path in (paths.state / "restore").glob("*.age")] == [b"b"]
+    assert loads(paths, monkeypatch) == ["auth"], "data have come to the other one since"
+    assert host()["already"]
+    assert credentials.load(paths) == more
+
+
+@pytest.mark.parametrize("loss", ["gone", "does not open"])
+@pytest.mark.parametrize("origin", ["restored", "its own"])
+def test_a_host_that_lost_its_credentials_gets_those_alone(
+    host: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, origin: str
+) -> None:
+    paths = StackPaths("shop", str(tmp_path))
+    if origin == "restored":
+        host()
+        assert loads(paths, monkeypatch) == ["app", "auth"]
+    paths.state.mkdir(parents=True, exist_ok=True)
+    paths.top.mkdir(parents=True)
+    paths.current.symlink_to("releases/0123456789ab")
+    paths.credentials.unlink(missing_ok=True)
+    if loss == "does not open":
+        paths.credentials.write_bytes(b"!")
+    told = host()
+    assert (told["already"], told["credentials_only"]) == (False, True)
+    assert credentials.load(paths) == BUNDLE
+    assert infisical_access.load(paths) == ACCESS
+    assert not (paths.state / "restore").exists()
+    aside = paths.credentials.with_name("secrets.cred.unopened")
+    assert aside.exists() == (loss == "does not open")
+    if origin == "its own":
+        with pytest.raises(BattenError, match=r"(?s)deployed on this host already.*run site.yml"):
+            host()
 
 
 def test_the_newest_stay_and_other_stacks_are_none_of_ours(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 The private key goes to the host's memory and is kept nowhere. A wrong key, a file that is cut short or changed, and a
 backup of something newer than what would run are refused, and nothing is changed; so is a host that has credentials or
-data that would be lost. Run again after a failure, it goes on where it was.
+data that would be lost. Run again after a failure, it goes on where it was. A host that lost its credentials alone, or
+cannot open them any more, gets them back; its data stay.
 Exit code 0 done, 1 something failed."""
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         note(
             f"{one.host}: stack {one.stack} as of {header['created']}"
             + (", there already" if header["already"] else "")
+            + (", its credentials alone: they were lost, and its data are here" if header["credentials_only"] else "")
         )
         for part in header.get("left", []):
             note(f"{one.host}: {part} is of software that batten cannot load; age -d and tar bring it out of the file")
