@@ -252,6 +252,11 @@ _LIVE_RESTORE = (
 )
 
 
+# An engine (26.1.5) that begins without live-restore kills the containers that one with it left running and starts them
+# anew. It may then take the end of an old one, told late, for the new one's: it kills and starts that again and again.
+STOP = "docker ps -q | xargs -r docker stop -t 1"
+
+
 def test_an_engine_with_its_defaults_is_noticed(host: hosts.Host) -> None:
     noticed = {
         "daemon.live-restore",
@@ -269,14 +274,14 @@ def test_an_engine_with_its_defaults_is_noticed(host: hosts.Host) -> None:
     # However soon after other starts (docker.service has StartLimitBurst=).
     restart = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart systemd-journald docker"
     try:
-        host.run(restart)
+        host.run(f"{STOP}; {restart}")
         stack.up(host)
         assert noticed - failing(host) == set()
     finally:
         host.run("rm -rf /var/log/journal; mv /root/docker.service.d /root/journald.conf.d /etc/systemd/system/; true")
         host.run("mv /etc/systemd/system/journald.conf.d /etc/systemd/; mv /root/journal /var/log/")
         host.put("/etc/docker/daemon.json", stack.DAEMON)
-        host.run(restart)
+        host.run(f"{STOP}; {restart}")
         host.run("docker rm -f small-web-1 small-store-1 small-migrate-1")
         stack.up(host)
     assert failing(host) == set()
