@@ -48,7 +48,7 @@ def load_hosts(
     if "," not in inventory:
         check_syntax(Path(inventory))
     try:
-        _use_ansibles_loader()
+        use_ansibles_loader()
         loader = _loader_without_vault()
         manager = InventoryManager(loader=loader, sources=[inventory])
         if limit:
@@ -119,7 +119,7 @@ def inventory_source(inventory: str) -> str:
     return str(path.resolve())
 
 
-def _use_ansibles_loader() -> None:
+def use_ansibles_loader() -> None:
     """Install Ansible's loader of collections, which finds those of the person too, in place of Python's.
 
     It knows no package that it has not made itself (ansible.utils.collection_loader): it makes them all anew, and what

@@ -1,4 +1,4 @@
-"""One loader for a whole session: a test that reads an inventory installs Ansible's, which cannot replace Python's."""
+"""What unit tests share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
 
 CERTIFICATE = Path(__file__).parents[2] / "inventories" / "digitalocean" / "ca-certificate.crt"
@@ -28,7 +27,6 @@ def role_yaml(path: Path) -> Any:
     return yaml.load(path.read_text(), Loader=_Loader) if path.exists() else None
 
 
-init_plugin_loader()
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("batten", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("batten")
