@@ -68,7 +68,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 def test_without_an_address_to_serve_at_it_is_refused_before_anything(pair: Pair) -> None:
     refused = pair.run()
-    assert f"it serves other hosts, and nothing says at which of its addresses ({pair.vault.name}" in refused.failed
+    assert f"{pair.vault.name}: infisical_address: it serves other hosts, and nothing says at which" in refused.failed
     assert "set infisical_address" in refused.failed
 
 
