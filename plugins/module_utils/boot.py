@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from . import atomic, held_ports, lock, planned, scopes
-from .docker_api import Docker, DockerError
+from .docker_api import Docker, DockerError, await_answer
 from .errors import BattenError
 from .observed import Observed
 from .paths import StackPaths
@@ -46,9 +46,7 @@ class Live:
     def down(self) -> bool:
         """Whether it should run and the engine will not start it by itself. A one-shot that has run is not down."""
         ended = self.status in ("exited", "dead")
-        return self.status == "created" or (
-            ended and not self.one_shot and self.restart in ("always", "unless-stopped")
-        )
+        return self.status == "created" or (ended and not self.one_shot and self.restart in planned.COMES_BACK)
 
     @property
     def ready(self) -> bool:
@@ -77,7 +75,7 @@ def boot(
     plan = _plan(paths)
     deadline = time.monotonic() + seconds
     docker = docker or Docker()
-    _wait_for(docker, deadline)
+    await_answer(docker, deadline)
     well = _boot(paths, say, docker, plan, deadline)
     scopes.keep_swap_off(docker, _containers(docker, plan, deadline), paths.root)
     return well
@@ -175,13 +173,6 @@ def _plan(paths: StackPaths) -> Mapping[str, Any]:
     if plan is None:
         raise BattenError(f"stack {paths.stack} has no plan here", str(paths.plan), "run site.yml for this host")
     return dict(plan)
-
-
-def _wait_for(docker: Docker, deadline: float) -> None:
-    while not docker.answers():
-        if time.monotonic() >= deadline:
-            raise BattenError("the Docker engine does not answer", docker.path, "see: journalctl -b -u docker")
-        time.sleep(_PAUSE_SECONDS)
 
 
 def _start(docker: Docker, project: str, container: Live, root: str, say: Callable[[str], None]) -> None:

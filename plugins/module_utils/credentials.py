@@ -52,6 +52,10 @@ class Bundle:
     made: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
 
+    def mark(self, text: str) -> str:
+        """Return what tells of another text and of nothing else: whoever reads it lacks the key."""
+        return hmac.new(self.digest_key, text.encode(), hashlib.sha256).hexdigest()
+
     def having(self, values: Mapping[str, str], at: str = "") -> Bundle:
         """Return this bundle with ``values`` laid over its own, made ``at`` (default: now)."""
         return replace(self, values={**self.values, **values}, made={**self.made, **dict.fromkeys(values, at or now())})
@@ -207,17 +211,13 @@ def put(paths: StackPaths, given: Any) -> list[str]:
         raise BattenError("standard input is not {NAME: value}", "put", 'type: {"api_key": "..."} with non-empty texts')
     with held(paths.lock):
         bundle = load(paths)
-        digests = {name: _given_digest(bundle, name, value) for name, value in given.items()}
+        digests = {name: bundle.mark(f"given {name}\0{value}") for name, value in given.items()}
         news = {name: value for name, value in given.items() if bundle.given.get(name) != digests[name]}
         changed = {name: value for name, value in news.items() if bundle.values.get(name) != value}
         _refuse_fixed(paths, sorted(name for name in changed if name in bundle.values))
         if news:
             save(paths, replace(bundle.having(changed), given={**bundle.given, **digests}))
     return sorted(changed)
-
-
-def _given_digest(bundle: Bundle, name: str, value: str) -> str:
-    return hmac.new(bundle.digest_key, f"given {name}\0{value}".encode(), hashlib.sha256).hexdigest()
 
 
 def _refuse_fixed(paths: StackPaths, replaced: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ VERSION = "v1.44"
 Json = Any
 Many = list[Any]  # inside Docker, `list` is the method
 Lines = list[str]
+_PAUSE_SECONDS = 0.2
 
 
 class DockerError(BattenError):
@@ -281,6 +283,14 @@ class Docker:
             if error.status == 404:
                 return None
             raise
+
+
+def await_answer(docker: Docker, deadline: float) -> None:
+    """Wait for an engine on the socket. Raises BattenError at ``deadline`` (time.monotonic)."""
+    while not docker.answers():
+        if time.monotonic() >= deadline:
+            raise BattenError("the Docker engine does not answer", docker.path, "see: journalctl -b -u docker")
+        time.sleep(_PAUSE_SECONDS)
 
 
 class Events:

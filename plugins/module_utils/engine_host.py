@@ -336,8 +336,7 @@ def reload_engine(expect_live_restore: bool) -> None:
 def restart_engine() -> None:
     """(Re)start the engine, enabled at boot, and wait until it answers. Raises BattenError after 60 s."""
     systemd.systemctl("enable", "docker.service")
-    systemd.systemctl("reset-failed", "docker.service")
-    systemd.systemctl("restart", "docker.service")
+    systemd.restart("docker.service")
     deadline = time.monotonic() + 60
     while engine_info() is None:
         if time.monotonic() > deadline:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from . import atomic, capacity, lock, systemd
-from .docker_api import Docker
+from .docker_api import Docker, await_answer
 from .errors import BattenError
 from .observed import Observed
 from .paths import HostPaths, StackPaths
@@ -66,16 +66,8 @@ def held_for_nobody(complaint: str, docker: Docker, project: str, services: Coll
         return ""
     everyone = map(Observed, docker.inspect_all(one["Id"] for one in docker.list()))
     strangers = (one for one in everyone if one.project != project or one.service not in services)
-    return "" if refused["port"] in _published(strangers) else refused["held"]
-
-
-def _published(containers: Iterable[Observed]) -> set[str]:
-    return {
-        str(binding.get("HostPort"))
-        for one in containers
-        for bindings in (one.host.get("PortBindings") or {}).values()
-        for binding in bindings or []
-    }
+    theirs = {number for one in strangers for _protocol, number in one.published}
+    return "" if int(refused["port"]) in theirs else refused["held"]
 
 
 def _restart_engine(docker: Docker, held: str, root: str) -> None:
@@ -88,13 +80,8 @@ def _restart_engine(docker: Docker, held: str, root: str) -> None:
     started_for: Mapping[str, Any] = atomic.read_json(record, {})
     if started_for.get(held) == _engine_pid():
         raise BattenError(f"the engine keeps {held}, also after a start of its own", "dockerd", "reboot this host")
-    systemd.systemctl("reset-failed", "docker.service")  # its starts are counted (StartLimitBurst=)
-    systemd.systemctl("restart", "docker.service")
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while not docker.answers():
-        if time.monotonic() > deadline:
-            raise BattenError("the engine does not answer", docker.path, "journalctl -u docker.service")
-        time.sleep(0.1)
+    systemd.restart("docker.service")
+    await_answer(docker, time.monotonic() + _ANSWER_SECONDS)
     atomic.make_directory(record.parent, 0o755)
     atomic.write_json(record, {**started_for, held: _engine_pid()})
 

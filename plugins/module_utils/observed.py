@@ -94,6 +94,16 @@ class Observed:
         return f"{name}:{count}" if name == "on-failure" and count else name
 
     @property
+    def published(self) -> set[tuple[str, int]]:
+        """The ports of the host that it asks for, running or not: ``(protocol, port)``."""
+        return {
+            (target.partition("/")[2], int(binding["HostPort"]))
+            for target, bindings in (self.host.get("PortBindings") or {}).items()
+            for binding in bindings or []
+            if str(binding.get("HostPort") or "").isdigit()
+        }
+
+    @property
     def environment(self) -> dict[str, str]:
         pairs = (pair.partition("=") for pair in self.config.get("Env") or [])
         return {name: value for name, _, value in pairs}

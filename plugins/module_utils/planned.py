@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _COMPLETED = "service_completed_successfully"
-_COMES_BACK = ("always", "unless-stopped")
+COMES_BACK = ("always", "unless-stopped")
+"""Restart policies by which the engine starts also what ended well."""
 
 
 def one_shots(plan: Mapping[str, Any]) -> frozenset[str]:
@@ -26,7 +27,7 @@ def one_shots(plan: Mapping[str, Any]) -> frozenset[str]:
     def ends(name: str, one: Mapping[str, Any]) -> bool:
         if "one_shot" in one:
             return bool(one["one_shot"])
-        return name in awaited or (one.get("service_class") == "batch" and one.get("restart") not in _COMES_BACK)
+        return name in awaited or (one.get("service_class") == "batch" and one.get("restart") not in COMES_BACK)
 
     return frozenset(name for name, one in services.items() if ends(name, one))
 

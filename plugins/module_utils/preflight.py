@@ -181,13 +181,11 @@ def used_ports(
 def _published(observed: Mapping[str, Sequence[Observed]], running: bool) -> set[tuple[str, int]]:
     """Return ``(protocol, port)`` of what our containers publish: those that run, or those that do not."""
     return {
-        (target.partition("/")[2], int(binding["HostPort"]))
+        port
         for containers in observed.values()
         for one in containers
         if (one.state in ("running", "paused", "restarting")) is running
-        for target, bindings in (one.host.get("PortBindings") or {}).items()
-        for binding in bindings or []
-        if str(binding.get("HostPort") or "").isdigit()
+        for port in one.published
     }
 
 

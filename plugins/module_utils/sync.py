@@ -5,8 +5,6 @@ Without an answer from Infisical the sealed copies are as good as before: a run 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -290,9 +288,8 @@ def _stands(name: str, rule: Mapping[str, Any], values: Mapping[str, str]) -> bo
 
 
 def _sum(bundle: Bundle) -> str:
-    """Return what tells of other values and of nothing else."""
-    text = json.dumps(dict(bundle.values), sort_keys=True)
-    return hmac.new(bundle.digest_key, text.encode(), hashlib.sha256).hexdigest()
+    """Return what tells of other values."""
+    return bundle.mark(json.dumps(dict(bundle.values), sort_keys=True))
 
 
 def _with_versions(bundle: Bundle, listing: Listing) -> Bundle:

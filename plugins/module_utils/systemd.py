@@ -34,6 +34,12 @@ def state(shown: Mapping[str, str]) -> str:
     return f"{shown.get('UnitFileState') or 'static'}, {shown.get('ActiveState')}"
 
 
+def restart(unit: str) -> None:
+    """Start a unit anew, however often it was started of late (systemd.unit(5), StartLimitBurst=)."""
+    systemctl("reset-failed", unit)
+    systemctl("restart", unit)
+
+
 def systemctl(*words: str) -> None:
     """Have systemctl do something. Raises BattenError with the end of the journal of the unit that is the last word."""
     done = command.run(["systemctl", *words])

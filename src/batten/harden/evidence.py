@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batten import dotenv
-from batten.plan.model import Port
+from batten.plan.model import COMES_BACK, Port
 
 _STAGE = re.compile(r"^FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<name>\S+))?\s*$", re.IGNORECASE)
 _LINE = re.compile(r"^(?P<word>USER|ENTRYPOINT|CMD|EXPOSE)\s+(?P<rest>.+)$", re.IGNORECASE)
@@ -116,7 +116,7 @@ class Evidence:
     @property
     def one_shot(self) -> bool:
         """Whether it runs once and ends: others wait for its end, or its name tells and nothing says that it stays."""
-        stays = self.raw.get("ports") or self.raw.get("healthcheck") or self.restart in ("always", "unless-stopped")
+        stays = self.raw.get("ports") or self.raw.get("healthcheck") or self.restart in COMES_BACK
         return self.waited_for or bool(_ONE_SHOT.search(self.name.lower()) and not stays)
 
     @property

@@ -54,6 +54,9 @@ class Capacity:
     observed_at: str | None = None
 
 
+COMES_BACK = ("always", "unless-stopped")
+"""Restart policies by which the engine starts also what ended well."""
+
 ANY_HOST = Capacity(memory_bytes=2**50, cpus=1024)
 """A host that has all there is, for questions whose answer does not depend on how much a host has."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batten.plan import limits, profile, secrets
 from batten.plan.interpolate import interpolate
-from batten.plan.model import FilesMount, Finding, MemoryRequest, ServicePlan, Tls, Tmpfs, Tuning
+from batten.plan.model import COMES_BACK, FilesMount, Finding, MemoryRequest, ServicePlan, Tls, Tmpfs, Tuning
 from batten.plan.schema import At
 from batten.plan.tunables import follow_disk, said_already, settle_disk, still_fit, tune
 
@@ -145,7 +145,7 @@ def ending(plan: ServicePlan, awaited: bool) -> ServicePlan:
     ``plan.one_shot`` is what its files tell (``harden/evidence.py``). What others wait for is not started again, unless
     that is its files' own word (``plan.kept``). Of the rest, what the engine always starts again does not end.
     """
-    comes_back = plan.restart in ("always", "unless-stopped")
+    comes_back = plan.restart in COMES_BACK
     if awaited:
         restart = "no" if comes_back and "restart" not in plan.kept else plan.restart
         return replace(plan, one_shot=True, restart=restart)
