@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import socketserver
 import struct
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils.docker_api import Docker, DockerError, Exec
+from tests.unit.fake_engine import Answers, served
 
 
 def frame(stream: int, text: bytes) -> bytes:
@@ -29,44 +27,28 @@ def running(pid: int, attached: bool, **more: Any) -> dict[str, Any]:
 EXECS = {"a": running(7, True), "b": running(8, False), "c": running(9, True, Running=False)}
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        if "/logs" in self.path:
+class Handler(Answers):
+    def reply(self) -> None:
+        if self.command == "POST":
+            self.answer(409, b'{"message": "it is paused"}')
+        elif "/logs" in self.path:
             self.answer(200, frame(1, b"one\ntwo\n") + frame(2, b"three\n"), "application/octet-stream")
         elif "/events" in self.path:
-            self.answer(200, b'{"Action": "start"}\n{"Action": "die"}\n', "application/json")
+            self.answer(200, b'{"Action": "start"}\n{"Action": "die"}\n')
         elif "/containers/busy/json" in self.path:
-            self.answer(200, b'{"ExecIDs": ["a", "b", "c"]}', "application/json")
+            self.answer(200, b'{"ExecIDs": ["a", "b", "c"]}')
         elif "/exec/" in self.path:
-            self.answer(200, json.dumps(EXECS[self.path.split("/")[-2]]).encode(), "application/json")
+            self.answer(200, json.dumps(EXECS[self.path.split("/")[-2]]).encode())
         elif "missing" in self.path:
-            self.answer(404, b'{"message": "No such container: missing"}', "application/json")
+            self.answer(404, b'{"message": "No such container: missing"}')
         else:
-            self.answer(200, json.dumps({"path": self.path}).encode(), "application/json")
-
-    def do_POST(self) -> None:
-        self.answer(409, b'{"message": "it is paused"}', "application/json")
-
-    def answer(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def address_string(self) -> str:
-        return "socket"
-
-    def log_message(self, *_: Any) -> None: ...
+            self.answer(200, json.dumps({"path": self.path}).encode())
 
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Iterator[Docker]:
-    path = str(tmp_path / "engine.sock")
-    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with served(tmp_path, Handler) as path:
         yield Docker(path, timeout=5)
-        server.shutdown()
 
 
 def test_a_version_and_filters_are_in_the_path(docker: Docker) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.batten.core.plugins.module_utils import gate
 from ansible_collections.batten.core.plugins.module_utils.observed import Observed, timestamp
+from tests.unit.fake_engine import Engine
 from tests.unit.recorded import CONTAINERS
 
 STARTED = "2026-11-23T02:00:00.5Z"
@@ -56,41 +56,6 @@ def test_a_deadline_follows_the_health_check_and_never_passes_the_timeout() -> N
     one = container("running", "starting")  # start period 20 s, 3 probes of 2 s and 1 s
     assert gate.deadline_seconds(one, False, 300) == 20 + 3 * 3 + gate.SLACK_SECONDS
     assert gate.deadline_seconds(one, False, 7) == 7
-
-
-class Engine:
-    """Gives one state after the other, each after one event."""
-
-    def __init__(self, *states: Observed) -> None:
-        self.states = list(states)
-        self.codes: list[int] = []
-        self.ran: list[list[str]] = []
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def events(self, project: str) -> Engine:
-        return self
-
-    def next(self, timeout: float) -> Any:
-        if timeout and len(self.states) > 1:
-            self.states.pop(0)
-        return None
-
-    def list(self, project: str) -> Any:
-        return [{"Id": "1", "Labels": {"com.docker.compose.service": "db"}}]
-
-    def inspect_all(self, identifiers: Any) -> Any:
-        return [self.states[0].inspect for _ in identifiers]
-
-    def exec(self, identifier: str, command: Any) -> Any:
-        self.ran.append(list(command))
-        return SimpleNamespace(exit_code=self.codes.pop(0), stdout=b"", stderr=b"password authentication failed")
-
-    def logs(self, identifier: str, tail: int) -> Any:
-        return ["the last line"]
 
 
 def test_the_wait_ends_with_health() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import socketserver
 import string
 import subprocess
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from batten.learn import engine, isolate, propose, session
 from batten.learn.propose import Directory, Listener, Observation, Outcome, Process, Shape
 from batten.learn.watch import candidates
 from batten.plan.profile import COMMON_CAPABILITIES, load_profiles
+from tests.unit.fake_engine import Answers, served
 
 PROJECT = "batten-learn-1"
 
@@ -363,21 +361,14 @@ def test_mistakes_are_told_before_anything_starts(
     assert "no such Compose file" in capsys.readouterr().err
 
 
-class _FailingEngine(BaseHTTPRequestHandler):
+class _FailingEngine(Answers):
     """Answers that it is there, and refuses all else."""
 
-    def do_GET(self) -> None:
-        well = self.path.endswith("/_ping")
-        body = b"OK" if well else b'{"message": "the disk is broken"}'
-        self.send_response(200 if well else 500)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def address_string(self) -> str:
-        return "socket"
-
-    def log_message(self, *_: Any) -> None: ...
+    def reply(self) -> None:
+        if self.path.endswith("/_ping"):
+            self.answer(200, b"OK", "text/plain")
+        else:
+            self.answer(500, b'{"message": "the disk is broken"}')
 
 
 def test_what_the_engine_refuses_is_one_error_and_one_document(
@@ -386,11 +377,9 @@ def test_what_the_engine_refuses_is_one_error_and_one_document(
     monkeypatch.setattr(engine, "_run", lambda words: subprocess.CompletedProcess(words, 0, "", ""))
     path = tmp_path / "compose.yaml"
     path.write_text("services: {app: {image: 'app:1'}}")
-    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "engine.sock"), _FailingEngine) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with served(tmp_path, _FailingEngine) as socket:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{socket}")
         code = main(["learn", str(path), "app", "--json"])
-        server.shutdown()
     said = capsys.readouterr()
     assert (code, json.loads(said.out)["error"]["what"]) == (1, "the disk is broken")
     last = said.err.splitlines()[-1]

@@ -15,6 +15,7 @@ from batten.plan import Capacity, StackPlan, StackSettings, plan_stack, to_json
 from batten.plan.limits import GIB
 from batten.plan.model import ServicePlan
 from batten.plan.service import ending
+from tests.unit.fake_engine import Engine
 from tests.unit.recorded import CONTAINERS, STACK, container
 
 COMPLETED = {"once": {"condition": "service_completed_successfully"}}
@@ -102,36 +103,12 @@ def test_the_planner_decides(tmp_path: Path, once: dict[str, Any], waits: bool, 
     assert planned.one_shots(old) == planned.one_shots(to_json(made)) == ({"once"} if ends else set())
 
 
-class Engine:
-    """Shows one container of ``once`` in one state after the other."""
-
-    def __init__(self, *states: dict[str, Any]) -> None:
-        self.states = list(states)
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def events(self, project: str) -> Engine:
-        return self
-
-    def next(self, timeout: float) -> None:
-        if timeout and len(self.states) > 1:
-            self.states.pop(0)
-
-    def list(self, project: str) -> Any:
-        return [{"Id": "1", "Labels": {"com.docker.compose.service": "once"}}]
-
-    def inspect_all(self, identifiers: Any) -> Any:
-        return [{**container("once"), "State": self.states[0]} for _ in identifiers]
-
-    def logs(self, identifier: str, tail: int) -> Any:
-        return ["the last line"]
-
-
 def state(status: str, code: int = 0) -> dict[str, Any]:
     return {**container("once")["State"], "Status": status, "ExitCode": code}
+
+
+def once(status: str, code: int = 0) -> observed.Observed:
+    return observed.Observed({**container("once"), "State": state(status, code)})
 
 
 def test_a_batch_service_that_nobody_waits_for_is_done_when_it_ended_well(tmp_path: Path) -> None:
@@ -150,13 +127,13 @@ def test_a_batch_service_that_nobody_waits_for_is_done_when_it_ended_well(tmp_pa
         live = {**container("once"), "State": state(status, code)}
         assert facets(live) == drift
         assert not boot.live(live, ends).down
-    well: Any = Engine(state("running"), state("exited"))
+    well: Any = Engine(once("running"), once("exited"))
     assert gate.wait(well, "stk", ["once"], ends, 60)["once"]["status"] == "completed"
-    badly: Any = Engine(state("running"), state("exited", 3))
+    badly: Any = Engine(once("running"), once("exited", 3))
     with pytest.raises(gate.GateFailure, match="it ended with exit code 3"):
         gate.wait(badly, "stk", ["once"], ends, 60)
     ticks = iter(range(0, 1000, 5))
-    never: Any = Engine(state("running"))
+    never: Any = Engine(once("running"))
     with pytest.raises(gate.GateFailure, match="still running, and is planned to end, after"):
         gate.wait(never, "stk", ["once"], ends, 60, clock=lambda: next(ticks))
 
